@@ -1,0 +1,50 @@
+# make demo     see the tower run          make test       prove it right
+# make build    compile and install        make test-full  every case instead of a seeded sample
+# make lint     formatters and linters     make test-asan  the operators under ASan and UBSan
+# make clean    remove what was built
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH :=
+
+CXX_FILES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'tests/*.h' 'tests/*.cpp')
+
+.PHONY: demo test test-full test-asan lint format build clean
+
+demo: build
+	$(BIN)/python -m qwen_vl_npu_ops.demo
+
+test: build lint
+	$(BIN)/python -m pytest
+
+test-full: build lint
+	$(BIN)/python -m pytest --full
+
+test-asan: $(VENV)/.stamp
+	PYTHON=$(BIN)/python bash tests/asan/run.sh
+
+lint: $(VENV)/.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+	$(BIN)/mypy
+
+format: $(VENV)/.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+# CMake keeps its tree in build/, so a second call compiles only what changed.
+build: $(VENV)/.stamp
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+
+$(VENV)/.stamp: requirements-dev.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf build dist $(VENV) python/*.egg-info python/qwen_vl_npu_ops/lib
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,69 @@
+// Every operator's schema, once. Meanings and shapes: python/qwen_vl_npu_ops/ops.py.
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/library.h>
+
+TORCH_LIBRARY(qwen_vl_npu_ops, m) {
+  const std::vector<at::Tag> tags = {at::Tag::pt2_compliant_tag};
+  m.def(
+      "rotary_qkv(Tensor qkv, Tensor cos, Tensor sin, int num_heads, int head_dim, *, "
+      "int? out_head_dim=None, bool interleaved=False) -> (Tensor q, Tensor k, Tensor v)",
+      tags);
+  m.def(
+      "rotary_qkv_out(Tensor qkv, Tensor cos, Tensor sin, int num_heads, int head_dim, *, "
+      "bool interleaved=False, Tensor(a!) q, Tensor(b!) k, Tensor(c!) v) -> ()",
+      tags);
+  m.def(
+      "window_attention(Tensor q, Tensor k, Tensor v, Tensor cu_seqlens, *, float? scale=None, "
+      "SymInt? max_seqlen=None) -> Tensor",
+      tags);
+  m.def(
+      "window_attention_out(Tensor q, Tensor k, Tensor v, Tensor cu_seqlens, *, float? scale=None, "
+      "SymInt? max_seqlen=None, Tensor(a!) out) -> ()",
+      tags);
+  m.def(
+      "rotary_window_attention(Tensor qkv, Tensor cos, Tensor sin, Tensor cu_seqlens, int num_heads, "
+      "int head_dim, *, int? out_head_dim=None, float? scale=None, SymInt? max_seqlen=None, "
+      "bool interleaved=False) -> Tensor",
+      tags);
+  m.def(
+      "rotary_window_attention_out(Tensor qkv, Tensor cos, Tensor sin, Tensor cu_seqlens, int num_heads, "
+      "int head_dim, *, float? scale=None, SymInt? max_seqlen=None, bool interleaved=False, "
+      "Tensor(a!) out) -> ()",
+      tags);
+  m.def("patch_embed(Tensor pixels, Tensor weight, Tensor? bias=None, *, Tensor? row_index=None) -> Tensor",
+        tags);
+  m.def(
+      "patch_embed_out(Tensor pixels, Tensor weight, Tensor? bias=None, *, Tensor? row_index=None, "
+      "Tensor(a!) out) -> ()",
+      tags);
+}
+
+namespace {
+
+void refuse(const c10::OperatorHandle& op, size_t argument, const at::Tensor& tensor) {
+  TORCH_CHECK_VALUE(!tensor.defined() || !tensor.requires_grad(), op.schema().operator_name().name, ": ",
+                    op.schema().arguments()[argument].name(),
+                    ": expected a tensor that needs no gradient, as the operators are for inference only, "
+                    "got one with requires_grad=True; call it under torch.no_grad() or detach()");
+}
+
+// In place of a backward: an input that needs one is an error, for every operator alike.
+void refuse_gradients(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
+  if (at::GradMode::is_enabled()) {
+    const auto arguments = torch::jit::last(*stack, op.schema().arguments().size());
+    for (size_t i = 0; i < arguments.size(); ++i) {
+      if (arguments[i].isTensor()) refuse(op, i, arguments[i].toTensor());
+    }
+  }
+  op.redispatchBoxed(keys & c10::after_autograd_keyset, stack);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(qwen_vl_npu_ops, Autograd, m) {
+  for (const char* name : {"rotary_qkv", "rotary_qkv_out", "window_attention", "window_attention_out",
+                           "rotary_window_attention", "rotary_window_attention_out", "patch_embed",
+                           "patch_embed_out"}) {
+    m.impl(name, torch::CppFunction::makeFromBoxedFunction<&refuse_gradients>());
+  }
+}

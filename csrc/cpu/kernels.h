@@ -1,0 +1,39 @@
+// The CPU back end's kernels, once per instruction set, and the choice between them at run time.
+// Kernels run a range of independent tasks: results never depend on how tasks are spread over threads.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace qwen_vl_npu_ops {
+
+struct RotaryQkvParams;
+struct WindowAttentionParams;
+struct RotaryWindowAttentionParams;
+struct GatherRowsParams;
+
+struct CpuKernels {
+  const char* isa;
+
+  // Tasks are tokens.
+  void (*rotary_qkv)(const RotaryQkvParams&, int64_t begin, int64_t end);
+
+  // Tasks are pieces of (segment, head); see attention_tasks() in cpu/attention.h.
+  int64_t (*window_attention_tasks)(const WindowAttentionParams&);
+  void (*window_attention)(const WindowAttentionParams&, int64_t begin, int64_t end);
+
+  int64_t (*rotary_window_attention_tasks)(const RotaryWindowAttentionParams&);
+  void (*rotary_window_attention)(const RotaryWindowAttentionParams&, int64_t begin, int64_t end);
+
+  // Tasks are rows.
+  void (*gather_rows)(const GatherRowsParams&, int64_t begin, int64_t end);
+};
+
+// The kernels of the best instruction set this machine has, or of the one QWEN_VL_NPU_OPS_ISA names.
+// Throws std::invalid_argument when that name is unknown or the machine lacks it.
+const CpuKernels& cpu_kernels();
+
+// Names of the instruction sets that are built in and that this machine has, best first.
+std::vector<const char*> available_isas();
+
+}  // namespace qwen_vl_npu_ops

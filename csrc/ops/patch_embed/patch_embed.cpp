@@ -1,0 +1,141 @@
+#include "ops/patch_embed/patch_embed.h"
+
+#include <ATen/Functions.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <array>
+
+#include "common/checks.h"
+#include "common/parallel.h"
+#include "cpu/kernels.h"
+
+namespace qwen_vl_npu_ops {
+namespace {
+
+constexpr const char* kOp = "patch_embed";
+
+// Rows gathered and cast at a time: a panel stays in cache between the gather and the GEMM.
+constexpr int64_t kPanelRows = 512;
+
+struct PatchEmbed {
+  at::Tensor pixels;          // [T, K]
+  at::Tensor weight;          // [hidden, K]
+  at::Tensor bias;            // [hidden] or undefined
+  std::vector<int64_t> rows;  // row_index, or empty
+  bool has_index;
+  int64_t out_rows;
+};
+
+std::vector<int64_t> checked_row_index(const at::Tensor& row_index, int64_t tokens) {
+  const auto type = row_index.scalar_type();
+  QVNO_EXPECT_TYPE(type == at::kInt || type == at::kLong, kOp, "row_index", "int32 or int64", type);
+  QVNO_EXPECT(row_index.device().is_cpu(), kOp, "row_index", "a tensor on the cpu like the others",
+              row_index.device());
+  QVNO_EXPECT(row_index.dim() == 1, kOp, "row_index", "one dimension", c10::str("shape ", row_index.sizes()));
+  const at::Tensor wide = row_index.to(at::kLong).contiguous();
+  const int64_t* first = wide.const_data_ptr<int64_t>();
+  std::vector<int64_t> rows(first, first + wide.numel());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    QVNO_EXPECT(rows[i] >= 0 && rows[i] < tokens, kOp, "row_index",
+                c10::str("rows from 0 to ", tokens - 1, " of pixels"), c10::str(rows[i], " at index ", i));
+  }
+  return rows;
+}
+
+PatchEmbed checked(const at::Tensor& pixels, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+                   const std::optional<at::Tensor>& row_index) {
+  PatchEmbed e;
+  checked_dtype(kOp, "weight", weight);
+  checked_dtype(kOp, "pixels", pixels);
+  QVNO_EXPECT_TYPE(pixels.scalar_type() == at::kFloat || pixels.scalar_type() == weight.scalar_type(), kOp,
+                   "pixels", c10::str("float32 or weight's dtype ", weight.scalar_type()),
+                   pixels.scalar_type());
+  check_tensor(kOp, "pixels", pixels, 2);
+  QVNO_EXPECT(weight.device().is_cpu(), kOp, "weight", "a tensor on the cpu like the others",
+              weight.device());
+  QVNO_EXPECT(weight.dim() == 2 || weight.dim() == 5, kOp, "weight",
+              "[hidden, C*tp*p*p] or Conv3d's [hidden, C, tp, p, p]", c10::str("shape ", weight.sizes()));
+  QVNO_EXPECT(weight.size(0) >= 1 && weight.numel() / weight.size(0) >= 1, kOp, "weight",
+              "at least one row and one column", c10::str("shape ", weight.sizes()));
+  e.pixels = pixels;
+  e.weight = weight.reshape({weight.size(0), -1});
+  QVNO_EXPECT(pixels.size(1) == e.weight.size(1), kOp, "pixels",
+              c10::str("[T, ", e.weight.size(1), "], the columns of weight"),
+              c10::str("shape ", pixels.sizes()));
+  if (bias && bias->defined()) {
+    check_same_dtype(kOp, "bias", *bias, weight, "weight");
+    check_tensor(kOp, "bias", *bias, 1);
+    QVNO_EXPECT(bias->size(0) == weight.size(0), kOp, "bias", c10::str("[", weight.size(0), "]"),
+                c10::str("shape ", bias->sizes()));
+    e.bias = *bias;
+  }
+  e.has_index = row_index && row_index->defined();
+  if (e.has_index) e.rows = checked_row_index(*row_index, pixels.size(0));
+  e.out_rows = e.has_index ? static_cast<int64_t>(e.rows.size()) : pixels.size(0);
+  return e;
+}
+
+void gemm(const PatchEmbed& e, const at::Tensor& rows, at::Tensor out) {
+  const at::Tensor transposed = e.weight.t();
+  if (e.bias.defined()) {
+    at::addmm_out(out, e.bias, rows, transposed);
+  } else {
+    at::mm_out(out, rows, transposed);
+  }
+}
+
+void run(const PatchEmbed& e, const at::Tensor& out) {
+  at::NoGradGuard no_grad;
+  if (!e.has_index && e.pixels.scalar_type() == e.weight.scalar_type()) return gemm(e, e.pixels, out);
+  const CpuKernels& kernels = cpu_kernels();
+  const int64_t columns = e.pixels.size(1);
+  const at::Tensor panel = at::empty({std::min(kPanelRows, e.out_rows), columns}, e.weight.options());
+  for (int64_t first = 0; first < e.out_rows; first += kPanelRows) {
+    const int64_t rows = std::min(kPanelRows, e.out_rows - first);
+    const int64_t source_row = e.has_index ? 0 : first;
+    const GatherRowsParams p = {
+        static_cast<const char*>(e.pixels.const_data_ptr()) +
+            source_row * e.pixels.stride(0) * e.pixels.element_size(),
+        checked_dtype(kOp, "pixels", e.pixels),
+        e.pixels.stride(0),
+        e.has_index ? e.rows.data() + first : nullptr,
+        panel.mutable_data_ptr(),
+        checked_dtype(kOp, "weight", e.weight),
+        columns,
+    };
+    constexpr int64_t kRowsPerTask = 32;
+    for_each_task(rows, kRowsPerTask,
+                  [&](int64_t begin, int64_t end) { kernels.gather_rows(p, begin, end); });
+    gemm(e, panel.narrow(0, 0, rows), out.narrow(0, first, rows));
+  }
+}
+
+at::Tensor patch_embed(const at::Tensor& pixels, const at::Tensor& weight,
+                       const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& row_index) {
+  const PatchEmbed e = checked(pixels, weight, bias, row_index);
+  const at::Tensor out = at::empty({e.out_rows, e.weight.size(0)}, weight.options());
+  run(e, out);
+  return out;
+}
+
+void patch_embed_out(const at::Tensor& pixels, const at::Tensor& weight,
+                     const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& row_index,
+                     at::Tensor& out) {
+  const PatchEmbed e = checked(pixels, weight, bias, row_index);
+  const std::array<int64_t, 2> shape = {e.out_rows, e.weight.size(0)};
+  std::vector<at::Tensor> inputs = {pixels, weight};
+  if (e.bias.defined()) inputs.push_back(e.bias);
+  if (e.has_index) inputs.push_back(*row_index);
+  check_out(kOp, "out", out, shape, weight, "weight", inputs);
+  run(e, out);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(qwen_vl_npu_ops, CPU, m) {
+  m.impl("patch_embed", patch_embed);
+  m.impl("patch_embed_out", patch_embed_out);
+}
+
+}  // namespace qwen_vl_npu_ops

@@ -1,0 +1,84 @@
+#include "ops/rotary_window_attention/rotary_window_attention.h"
+
+#include <ATen/Functions.h>
+#include <torch/library.h>
+
+#include <array>
+
+#include "common/checks.h"
+#include "common/parallel.h"
+#include "cpu/kernels.h"
+
+namespace qwen_vl_npu_ops {
+namespace {
+
+constexpr const char* kOp = "rotary_window_attention";
+
+// Everything but out and the contents of cu_seqlens.
+RotaryWindowAttentionParams checked_params(const at::Tensor& qkv, const at::Tensor& cos,
+                                           const at::Tensor& sin, int64_t num_heads, int64_t head_dim,
+                                           std::optional<int64_t> out_head_dim, std::optional<double> scale,
+                                           bool interleaved) {
+  RotaryWindowAttentionParams p{};
+  p.dtype = checked_dtype(kOp, "qkv", qkv);
+  check_tensor(kOp, "qkv", qkv, 2);
+  check_head_dim(kOp, "head_dim", head_dim);
+  const int64_t padded = checked_padded_dim(kOp, qkv, num_heads, head_dim);
+  const int64_t out_dim = checked_out_head_dim(kOp, out_head_dim, head_dim, padded);
+  p.table = checked_table(kOp, cos, sin, qkv, head_dim, padded, out_dim, interleaved);
+  p.qkv = qkv.const_data_ptr();
+  p.tokens = qkv.size(0);
+  p.heads = num_heads;
+  p.in = HeadLayout::make(head_dim, padded, interleaved);
+  p.out_layout = HeadLayout::make(head_dim, out_dim, interleaved);
+  p.qkv_stride = qkv.stride(0);
+  p.scale = checked_scale(kOp, scale, head_dim);
+  p.interleaved = interleaved;
+  return p;
+}
+
+void run(RotaryWindowAttentionParams& p, const std::vector<int64_t>& ends, const at::Tensor& out) {
+  p.cu_seqlens = ends.data();
+  p.segments = static_cast<int64_t>(ends.size()) - 1;
+  p.out = out.mutable_data_ptr();
+  p.out_stride = out.stride(0);
+  const CpuKernels& kernels = cpu_kernels();
+  for_each_task(kernels.rotary_window_attention_tasks(p), 1,
+                [&](int64_t begin, int64_t end) { kernels.rotary_window_attention(p, begin, end); });
+}
+
+at::Tensor rotary_window_attention(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
+                                   const at::Tensor& cu_seqlens, int64_t num_heads, int64_t head_dim,
+                                   std::optional<int64_t> out_head_dim, std::optional<double> scale,
+                                   std::optional<int64_t> /*max_seqlen*/, bool interleaved) {
+  auto p = checked_params(qkv, cos, sin, num_heads, head_dim, out_head_dim, scale, interleaved);
+  const std::vector<int64_t> ends = checked_cu_seqlens(kOp, cu_seqlens, p.tokens);
+  const at::Tensor out = at::empty({p.tokens, p.heads * p.out_layout.padded}, qkv.options());
+  run(p, ends, out);
+  return out;
+}
+
+void rotary_window_attention_out(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
+                                 const at::Tensor& cu_seqlens, int64_t num_heads, int64_t head_dim,
+                                 std::optional<double> scale, std::optional<int64_t> /*max_seqlen*/,
+                                 bool interleaved, at::Tensor& out) {
+  check_tensor(kOp, "out", out, 2);
+  QVNO_EXPECT(num_heads >= 1 && out.size(1) % num_heads == 0, kOp, "out",
+              c10::str("[T, num_heads * padded head size] with num_heads ", num_heads),
+              c10::str("shape ", out.sizes()));
+  const int64_t out_dim = out.size(1) / num_heads;
+  auto p = checked_params(qkv, cos, sin, num_heads, head_dim, out_dim, scale, interleaved);
+  const std::vector<int64_t> ends = checked_cu_seqlens(kOp, cu_seqlens, p.tokens);
+  const std::array<int64_t, 2> shape = {p.tokens, p.heads * out_dim};
+  check_out(kOp, "out", out, shape, qkv, "qkv", {qkv, cos, sin, cu_seqlens});
+  run(p, ends, out);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(qwen_vl_npu_ops, CPU, m) {
+  m.impl("rotary_window_attention", rotary_window_attention);
+  m.impl("rotary_window_attention_out", rotary_window_attention_out);
+}
+
+}  // namespace qwen_vl_npu_ops

@@ -1,0 +1,301 @@
+"""The operators, one typed function each; ``torch.ops.qwen_vl_npu_ops`` holds the same ones untyped.
+
+Shapes: T tokens of all images, H heads, D real head size (even, 2 to 256), Dp the head size as stored (D, or D
+padded). dtypes: float32, float16, bfloat16; sums are in float32. Inputs may be strided views whose last dimension
+is contiguous. Each ``<op>_out`` writes into the caller's memory, which must not overlap an input.
+
+Padding: half rotary pads each half of a head apart (40 -> 64, 40 -> 64), interleaved rotary pads at the tail.
+
+cos, sin: ``[T, D/2]``, ``[T, D]``, ``[T, Dp]`` or ``[1, T, 1, Dp]``, float32 or the operator's dtype; the first angle
+of each rotated pair is read.
+
+cu_seqlens: int32 or int64 ``[segments + 1]``, starts at 0, never decreases, ends at or before T. Zero-length segments
+are fine; rows past the last value come out as zeros.
+
+Errors: a bad argument is a ``ValueError`` or ``TypeError`` that reads ``op: argument: expected ..., got ...``,
+raised before anything is written. The operators are for inference: an input that needs a gradient, with grad mode on,
+is a ``ValueError``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import _checks
+
+__all__ = [
+    "patch_embed",
+    "patch_embed_out",
+    "rotary_qkv",
+    "rotary_qkv_out",
+    "rotary_window_attention",
+    "rotary_window_attention_out",
+    "window_attention",
+    "window_attention_out",
+]
+
+_ops = torch.ops.qwen_vl_npu_ops
+
+
+def _check_python_types(op: str, tensors: dict[str, object], **options: object) -> None:
+    """Refuse by name the Python types that the dispatcher would refuse less clearly.
+
+    Options are told apart by name, as the operators name them alike; None stands for an option left out.
+    """
+    for name, value in tensors.items():
+        _checks.dense_tensor(f"{op}: {name}", value)
+    for name, value in options.items():
+        if name == "interleaved":
+            _checks.a_bool(f"{op}: {name}", value)
+        elif value is not None:
+            check = _checks.a_number if name == "scale" else _checks.an_int
+            check(f"{op}: {name}", value)
+
+
+def _given(**tensors: object) -> dict[str, object]:
+    return {name: value for name, value in tensors.items() if value is not None}
+
+
+def rotary_qkv(
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    num_heads: int,
+    head_dim: int,
+    *,
+    out_head_dim: int | None = None,
+    interleaved: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Split packed qkv, rotate q and k, write all three in TND layout, in one pass.
+
+    Args:
+        qkv: ``[T, 3*H*Dp]``: the q heads, then k, then v. Dp is read off the width.
+        cos, sin: the rotary tables, see the module's docstring.
+        num_heads: H, the heads of this tensor-parallel shard.
+        head_dim: D, the real head size.
+        out_head_dim: the head size to write, at least D; None keeps Dp. Padding is written as zero.
+        interleaved: rotate adjacent pairs (2i, 2i+1) instead of (i, i + D/2).
+
+    Returns:
+        q, k, v: contiguous ``[T, H, out_head_dim]`` of qkv's dtype.
+
+    With (a, b) a pair and t its angle: a' = a cos t - b sin t, b' = b cos t + a sin t, in float32 and rounded once
+    (RoFormer, arXiv 2104.09864, eq. 34).
+    """
+    _check_python_types(
+        "rotary_qkv",
+        {"qkv": qkv, "cos": cos, "sin": sin},
+        num_heads=num_heads,
+        head_dim=head_dim,
+        out_head_dim=out_head_dim,
+        interleaved=interleaved,
+    )
+    return _ops.rotary_qkv(
+        qkv, cos, sin, num_heads, head_dim, out_head_dim=out_head_dim, interleaved=interleaved
+    )
+
+
+def rotary_qkv_out(
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    num_heads: int,
+    head_dim: int,
+    *,
+    interleaved: bool = False,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+) -> None:
+    """:func:`rotary_qkv` into q, k and v, ``[T, H, out_head_dim]`` with a contiguous last dimension each."""
+    _check_python_types(
+        "rotary_qkv",
+        {"qkv": qkv, "cos": cos, "sin": sin, "q": q, "k": k, "v": v},
+        num_heads=num_heads,
+        head_dim=head_dim,
+        interleaved=interleaved,
+    )
+    _ops.rotary_qkv_out(qkv, cos, sin, num_heads, head_dim, interleaved=interleaved, q=q, k=k, v=v)
+
+
+def window_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens: Tensor,
+    *,
+    scale: float | None = None,
+    max_seqlen: int | None = None,
+) -> Tensor:
+    """softmax(q k^T * scale) v inside each segment of cu_seqlens, with no mask and no S x S matrix.
+
+    Args:
+        q: ``[T, H, D]``.
+        k: ``[T, Hkv, D]``; Hkv divides H, and query head h reads key head h // (H / Hkv).
+        v: ``[T, Hkv, Dv]``.
+        cu_seqlens: cumulative segment ends, see the module's docstring.
+        scale: D^-0.5 where None; with padded q pass the real head size's.
+        max_seqlen: the longest segment, a hint for speed: any value gives the right result.
+
+    Returns:
+        contiguous ``[T, H, Dv]`` of q's dtype.
+
+    Softmax is computed online over blocks of keys (FlashAttention-2, arXiv 2307.08691, algorithm 1).
+    """
+    _check_python_types(
+        "window_attention",
+        {"q": q, "k": k, "v": v, "cu_seqlens": cu_seqlens},
+        scale=scale,
+        max_seqlen=max_seqlen,
+    )
+    return _ops.window_attention(q, k, v, cu_seqlens, scale=scale, max_seqlen=max_seqlen)
+
+
+def window_attention_out(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_seqlens: Tensor,
+    *,
+    scale: float | None = None,
+    max_seqlen: int | None = None,
+    out: Tensor,
+) -> None:
+    """:func:`window_attention` into out, ``[T, H, Dv]`` with a contiguous last dimension."""
+    _check_python_types(
+        "window_attention",
+        {"q": q, "k": k, "v": v, "cu_seqlens": cu_seqlens, "out": out},
+        scale=scale,
+        max_seqlen=max_seqlen,
+    )
+    _ops.window_attention_out(q, k, v, cu_seqlens, scale=scale, max_seqlen=max_seqlen, out=out)
+
+
+def rotary_window_attention(
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    cu_seqlens: Tensor,
+    num_heads: int,
+    head_dim: int,
+    *,
+    out_head_dim: int | None = None,
+    scale: float | None = None,
+    max_seqlen: int | None = None,
+    interleaved: bool = False,
+) -> Tensor:
+    """:func:`rotary_qkv` and :func:`window_attention` in one kernel: rotated q and k never reach memory.
+
+    Args:
+        qkv: ``[T, 3*H*Dp]``: the q heads, then k, then v. Dp is read off the width.
+        cos, sin: the rotary tables, see the module's docstring.
+        cu_seqlens: cumulative segment ends, see the module's docstring.
+        num_heads: H, the heads of this tensor-parallel shard.
+        head_dim: D, the real head size.
+        out_head_dim: the head size to write, at least D; None keeps Dp. Padding is written as zero.
+        scale: head_dim^-0.5 where None, the real head size's.
+        max_seqlen: the longest segment, a hint for speed: any value gives the right result.
+        interleaved: rotate adjacent pairs (2i, 2i+1) instead of (i, i + D/2).
+
+    Returns:
+        contiguous ``[T, H * out_head_dim]`` of qkv's dtype, which is what ``proj`` takes.
+    """
+    _check_python_types(
+        "rotary_window_attention",
+        {"qkv": qkv, "cos": cos, "sin": sin, "cu_seqlens": cu_seqlens},
+        num_heads=num_heads,
+        head_dim=head_dim,
+        out_head_dim=out_head_dim,
+        scale=scale,
+        max_seqlen=max_seqlen,
+        interleaved=interleaved,
+    )
+    return _ops.rotary_window_attention(
+        qkv,
+        cos,
+        sin,
+        cu_seqlens,
+        num_heads,
+        head_dim,
+        out_head_dim=out_head_dim,
+        scale=scale,
+        max_seqlen=max_seqlen,
+        interleaved=interleaved,
+    )
+
+
+def rotary_window_attention_out(
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    cu_seqlens: Tensor,
+    num_heads: int,
+    head_dim: int,
+    *,
+    scale: float | None = None,
+    max_seqlen: int | None = None,
+    interleaved: bool = False,
+    out: Tensor,
+) -> None:
+    """:func:`rotary_window_attention` into out, ``[T, H * out_head_dim]`` with a contiguous last dimension."""
+    _check_python_types(
+        "rotary_window_attention",
+        {"qkv": qkv, "cos": cos, "sin": sin, "cu_seqlens": cu_seqlens, "out": out},
+        num_heads=num_heads,
+        head_dim=head_dim,
+        scale=scale,
+        max_seqlen=max_seqlen,
+        interleaved=interleaved,
+    )
+    _ops.rotary_window_attention_out(
+        qkv,
+        cos,
+        sin,
+        cu_seqlens,
+        num_heads,
+        head_dim,
+        scale=scale,
+        max_seqlen=max_seqlen,
+        interleaved=interleaved,
+        out=out,
+    )
+
+
+def patch_embed(
+    pixels: Tensor, weight: Tensor, bias: Tensor | None = None, *, row_index: Tensor | None = None
+) -> Tensor:
+    """``pixels @ weight.T + bias``, rows taken in the order of row_index.
+
+    Args:
+        pixels: ``[T, C*tp*p*p]`` flattened patches, float32 or weight's dtype (cast inside).
+        weight: ``[hidden, C*tp*p*p]``, or Conv3d's ``[hidden, C, tp, p, p]``.
+        bias: ``[hidden]``, or None.
+        row_index: int32 or int64 ``[R]`` in [0, T): row i of the result is pixel row row_index[i], so that the window
+            order costs no pass of its own. None takes the rows as they are (R = T).
+
+    Returns:
+        contiguous ``[R, hidden]`` of weight's dtype.
+
+    Qwen2.5-VL's Conv3d has stride equal to its kernel, so it is this product.
+    """
+    _check_python_types(
+        "patch_embed", {"pixels": pixels, "weight": weight, **_given(bias=bias, row_index=row_index)}
+    )
+    return _ops.patch_embed(pixels, weight, bias, row_index=row_index)
+
+
+def patch_embed_out(
+    pixels: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    row_index: Tensor | None = None,
+    out: Tensor,
+) -> None:
+    """:func:`patch_embed` into out, ``[R, hidden]`` with a contiguous last dimension."""
+    _check_python_types(
+        "patch_embed",
+        {"pixels": pixels, "weight": weight, "out": out, **_given(bias=bias, row_index=row_index)},
+    )
+    _ops.patch_embed_out(pixels, weight, bias, row_index=row_index, out=out)
