@@ -1,0 +1,237 @@
+"""The tower's small parts: linear layers, RMSNorm, SwiGLU MLP, rotary frequencies, patch embedding, patch merger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import _checks, ops
+from ..plan import inverse_frequencies
+
+NormLayer = Callable[[int], nn.Module]
+Activation = Callable[[Tensor], Tensor]
+
+
+class QuantLinear(nn.Module):
+    """A linear layer whose parameters and arithmetic belong to a quantisation method, as vLLM's `LinearBase`.
+
+    `method` follows vLLM's `LinearMethodBase`: `create_weights(layer, input_size_per_partition, output_partition_sizes, input_size,
+    output_size, params_dtype)` registers the parameters, `apply(layer, x, bias)` computes. The layer never repacks them behind
+    the method's back.
+    """
+
+    def __init__(self, method: Any, in_features: int, out_features: int, bias: bool) -> None:
+        super().__init__()
+        self.quant_method = method
+        dtype = torch.get_default_dtype()
+        self.bias = (
+            nn.Parameter(torch.zeros(out_features, dtype=dtype), requires_grad=False) if bias else None
+        )
+        method.create_weights(self, in_features, [out_features], in_features, out_features, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.quant_method.apply(self, x, self.bias)
+
+
+def linear(in_features: int, out_features: int, bias: bool, quant_config: Any, prefix: str) -> nn.Module:
+    """An `nn.Linear`, or what `quant_config` makes of the layer named `prefix`.
+
+    Args:
+        quant_config: None, or an object with vLLM's `QuantizationConfig.get_quant_method(layer, prefix)`, which returns
+            the layer's quantisation method, or None to leave the layer as it is.
+    """
+    _checks.a_string("prefix", prefix)
+    plain = partial(nn.Linear, in_features, out_features, bias=bias)
+    if quant_config is None:
+        return plain()
+    if not hasattr(quant_config, "get_quant_method"):
+        raise TypeError(
+            f"quant_config: expected None or an object with get_quant_method, got {type(quant_config).__name__}"
+        )
+    layer = plain(device="meta")  # only there to be looked at
+    method = quant_config.get_quant_method(layer, prefix)
+    return plain() if method is None else QuantLinear(method, in_features, out_features, bias)
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension, in fp32, rounded to x's dtype before the weight
+    (Zhang and Sennrich 2019; transformers rounds at the same place).
+    """
+
+    def __init__(self, hidden_size: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.hidden_size = _checks.positive_int("hidden_size", hidden_size)
+        self.eps = _checks.positive_number("eps", eps)
+        self.weight = nn.Parameter(torch.ones(hidden_size), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x [..., hidden_size]` -> the same shape and dtype."""
+        _checks.last_dim("x", x, self.hidden_size)
+        wide = x.float()
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return self.weight * (wide * scale).to(x.dtype)
+
+
+def act_and_mul(activation: Activation, gate_up: Tensor) -> Tensor:
+    """activation(gate) * up, for `gate_up [..., 2*I]` -> `[..., I]`."""
+    gate, up = gate_up.chunk(2, dim=-1)
+    return activation(gate) * up
+
+
+silu_and_mul: Activation = partial(act_and_mul, F.silu)
+
+ACT_AND_MUL: dict[str, Activation] = {
+    "silu": silu_and_mul,
+    "gelu": partial(act_and_mul, F.gelu),
+    "gelu_pytorch_tanh": partial(act_and_mul, partial(F.gelu, approximate="tanh")),
+}
+
+
+class AscendQwen2_5_VisionMLP(nn.Module):
+    """SwiGLU: down(silu(gate(x)) * up(x)), gate and up in one GEMM.
+
+    Args:
+        in_features, hidden_features: C and I.
+        bias: whether the three layers have one (Qwen2.5-VL's do).
+        act_fn: maps gate_up `[..., 2*I]` to `[..., I]`, as vLLM's `get_act_and_mul_fn` returns.
+        quant_config, prefix: see `linear`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        bias: bool = False,
+        act_fn: Activation = silu_and_mul,
+        quant_config: Any = None,
+        prefix: str = "",
+    ) -> None:
+        super().__init__()
+        self.in_features = _checks.positive_int("in_features", in_features)
+        hidden_features = _checks.positive_int("hidden_features", hidden_features)
+        _checks.a_bool("bias", bias)
+        self.act_fn = _check_act_fn(act_fn, hidden_features)
+        self.gate_up_proj = linear(
+            in_features, 2 * hidden_features, bias, quant_config, f"{prefix}.gate_up_proj"
+        )
+        self.down_proj = linear(hidden_features, in_features, bias, quant_config, f"{prefix}.down_proj")
+        self.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x [..., C]` -> `[..., C]`."""
+        _checks.last_dim("x", x, self.in_features)
+        return self.down_proj(self.act_fn(self.gate_up_proj(x)))
+
+
+def _check_act_fn(act_fn: Any, hidden_features: int) -> Activation:
+    if not callable(act_fn):
+        raise TypeError(f"act_fn: expected a callable, got {type(act_fn).__name__}")
+    shape = list(act_fn(torch.zeros(1, 2 * hidden_features, device="meta")).shape)
+    if shape != [1, hidden_features]:
+        raise ValueError(
+            f"act_fn: expected gate_up [1, {2 * hidden_features}] -> [1, {hidden_features}] (activation and product), "
+            f"got {shape}"
+        )
+    return act_fn
+
+
+class AscendQwen2_5_VisionRotaryEmbedding(nn.Module):
+    """Angles of the rotary embedding along one axis: position * theta^(-2i/dim), in fp32 (RoFormer, Su et al. 2021).
+
+    `inv_freq` is a plain attribute, on the CPU and in fp32: neither `.to(dtype)` nor a checkpoint ever touches it.
+    """
+
+    def __init__(self, dim: int, theta: float = 10000.0) -> None:
+        super().__init__()
+        self.dim = _checks.positive_int("dim", dim)
+        if dim % 2:
+            raise ValueError(f"dim: expected an even size, got {dim}")
+        self.theta = _checks.positive_number("theta", theta)
+        self.inv_freq = inverse_frequencies(dim, self.theta)
+
+    def forward(self, seqlen: int) -> Tensor:
+        """Angles fp32 `[seqlen, dim/2]` of positions 0 .. seqlen-1."""
+        _checks.positive_int("seqlen", seqlen)
+        return torch.outer(torch.arange(seqlen, dtype=torch.float32, device="cpu"), self.inv_freq)
+
+
+class AscendQwen2_5_VisionPatchEmbed(nn.Module):
+    """Projects each row of pixels, one patch of `temporal_patch_size` frames, to `hidden_size`. No bias."""
+
+    def __init__(
+        self,
+        patch_size: int = 14,
+        temporal_patch_size: int = 2,
+        in_channels: int = 3,
+        hidden_size: int = 1280,
+    ) -> None:
+        super().__init__()
+        self.patch_size = _checks.positive_int("patch_size", patch_size)
+        self.temporal_patch_size = _checks.positive_int("temporal_patch_size", temporal_patch_size)
+        self.in_channels = _checks.positive_int("in_channels", in_channels)
+        self.hidden_size = _checks.positive_int("hidden_size", hidden_size)
+        self.patch_dim = in_channels * temporal_patch_size * patch_size**2
+        kernel = (temporal_patch_size, patch_size, patch_size)
+        # Only the parameter is used: a kernel as large as its stride is a matrix product.
+        self.proj = nn.Conv3d(in_channels, hidden_size, kernel_size=kernel, stride=kernel, bias=False)
+        self.requires_grad_(False)
+
+    def forward(self, x: Tensor, row_index: Tensor | None = None) -> Tensor:
+        """`x [T, C*temporal_patch_size*patch_size^2]` -> `[T, hidden_size]`; row i comes from `x[row_index[i]]`."""
+        _checks.shape("x", x, (None, self.patch_dim))
+        return ops.patch_embed(x, self.proj.weight, row_index=row_index)
+
+
+class AscendQwen2_5_VisionPatchMerger(nn.Module):
+    """Norms, then joins each `spatial_merge_size^2` neighbouring rows and maps them to one row of the language model.
+
+    Args:
+        d_model: width of the result.
+        context_dim: C, the tower's width.
+        norm_layer: builds the norm from C; None means RMSNorm.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        context_dim: int,
+        norm_layer: NormLayer | None = None,
+        spatial_merge_size: int = 2,
+        quant_config: Any = None,
+        prefix: str = "",
+    ) -> None:
+        super().__init__()
+        _checks.positive_int("d_model", d_model)
+        self.context_dim = _checks.positive_int("context_dim", context_dim)
+        self.merge_unit = _checks.positive_int("spatial_merge_size", spatial_merge_size) ** 2
+        self.hidden_size = context_dim * self.merge_unit
+        self.ln_q = make_norm(norm_layer, context_dim)
+        # Three entries, the activation in the middle, so that parameters are called mlp.0 and mlp.2 as in checkpoints.
+        self.mlp = nn.Sequential(
+            linear(self.hidden_size, self.hidden_size, True, quant_config, f"{prefix}.mlp.0"),
+            nn.GELU(),
+            linear(self.hidden_size, d_model, True, quant_config, f"{prefix}.mlp.2"),
+        )
+        self.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x [T, C]` (or the seed's `[T, 1, C]`), the rows of a merge unit next to each other -> `[T/merge^2, d_model]`."""
+        _checks.last_dim("x", x, self.context_dim)
+        rows = x.numel() // self.context_dim
+        if rows % self.merge_unit:
+            raise ValueError(f"x: expected a number of rows divisible by {self.merge_unit}, got {rows}")
+        return self.mlp(self.ln_q(x).view(-1, self.hidden_size))
+
+
+def make_norm(norm_layer: NormLayer | None, hidden_size: int) -> nn.Module:
+    """`norm_layer(hidden_size)`; None means RMSNorm with eps 1e-6."""
+    if norm_layer is None:
+        return RMSNorm(hidden_size)
+    if not callable(norm_layer):
+        raise TypeError(f"norm_layer: expected a callable, got {type(norm_layer).__name__}")
+    return norm_layer(hidden_size)

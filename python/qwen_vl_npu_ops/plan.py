@@ -1,0 +1,251 @@
+"""What a batch of images asks of the tower, worked out once: window order, cu_seqlens, rotary tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import _checks
+from .config import VisionConfig
+
+Grid = tuple[int, int, int]
+
+# Plans kept for grids seen before. A plan holds about 340 bytes per token: 64 whole 1080p images are 230 MB at the very most.
+CACHED_PLANS = 64
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class VisionPlan:
+    """Everything the tower needs to know of a batch's grids. Immutable: it is shared by every forward with the same grids.
+
+    T = patches of all images, U = T / merge_size^2 merge units (rows of the output). "Window order" is the order in which
+    the tower runs its rows: image by image, frame by frame, window by window, so that each window is one segment.
+
+    Attributes:
+        config: the sizes it was built for.
+        grid_thw: (t, h, w) of each image, in patches; an image has t = 1, a video one t for every `temporal_patch_size` frames.
+        num_tokens: T.
+        row_index: int32 [T]; row i in window order is pixel row `row_index[i]`. For `ops.patch_embed`.
+        window_index: int64 [U]; the same for merge units. transformers and vLLM call it so.
+        reverse_index: int64 [U]; its inverse, which puts the merger's rows back into the images' order.
+        cu_seqlens_full: int32 [frames + 1]; segments of full-attention layers, one per frame.
+        cu_seqlens_window: int32 [windows + 1]; segments of window layers; there are no empty ones.
+        max_seqlen_full, max_seqlen_window: longest segment of each.
+        cos, sin: [T, D/2], the rotary angle of each pair, rows first and columns after, in window order.
+    """
+
+    config: VisionConfig
+    grid_thw: tuple[Grid, ...]
+    num_tokens: int
+    row_index: Tensor
+    window_index: Tensor
+    reverse_index: Tensor
+    cu_seqlens_full: Tensor
+    cu_seqlens_window: Tensor
+    max_seqlen_full: int
+    max_seqlen_window: int
+    cos: Tensor
+    sin: Tensor
+
+    @classmethod
+    def build(
+        cls,
+        grid_thw: Sequence[Sequence[int]] | Tensor,
+        config: Any,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> VisionPlan:
+        """The plan of these grids, from a bounded cache if it was built before.
+
+        Args:
+            grid_thw: one (t, h, w) per image or video, in patches; a sequence or an integer tensor [images, 3]. A tensor
+                on a device costs one copy to the host, anything on the host none.
+            config: whatever `VisionConfig.of` takes.
+            device: where the plan's tensors live.
+            dtype: of cos and sin. fp32 is what the tower uses at every dtype of its own, as transformers does.
+
+        Raises:
+            TypeError: `grid_thw` is not integers, `dtype` not a floating dtype.
+            ValueError: no image, a wrong shape, or an image whose size is not positive or not divisible by the merge size.
+        """
+        config = VisionConfig.of(config)
+        grids = check_grids(grid_thw, config.spatial_merge_size)
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise TypeError(f"dtype: expected a floating torch.dtype, got {dtype!r}")
+        return _build(grids, config, _known_device(device), dtype)
+
+    def check_pixels(self, x: Tensor) -> None:
+        """Raise a ValueError if `x` does not hold one row for each patch of the grids."""
+        if x.shape[0] != self.num_tokens:
+            images = ", ".join(
+                f"image {i}: {t}x{h}x{w}={t * h * w}" for i, (t, h, w) in enumerate(self.grid_thw)
+            )
+            raise ValueError(
+                f"x: expected {self.num_tokens} rows of pixels for grid_thw ({images}), got {x.shape[0]}"
+            )
+
+
+def check_grids(grid_thw: Any, merge_size: int) -> tuple[Grid, ...]:
+    """`grid_thw` as tuples of ints; raises as `VisionPlan.build` says."""
+    if isinstance(grid_thw, Tensor):
+        if grid_thw.is_floating_point() or grid_thw.is_complex() or grid_thw.dtype == torch.bool:
+            raise TypeError(f"grid_thw: expected an integer tensor, got {grid_thw.dtype}")
+        _checks.shape("grid_thw", grid_thw, (None, 3))
+        rows = grid_thw.tolist()  # the one copy to the host
+    elif isinstance(grid_thw, Iterable) and not isinstance(grid_thw, str | bytes | Mapping):
+        rows = list(grid_thw)  # numpy arrays too
+    else:
+        raise TypeError(
+            f"grid_thw: expected a sequence of (t, h, w) or a tensor, got {type(grid_thw).__name__}"
+        )
+    if not rows:
+        raise ValueError("grid_thw: expected at least one image, got none")
+    grids = tuple(_check_grid(i, row, merge_size) for i, row in enumerate(rows))
+    total = sum(t * h * w for t, h, w in grids)
+    if total > torch.iinfo(torch.int32).max:
+        raise ValueError(f"grid_thw: expected fewer than 2^31 patches in all, got {total}")
+    return grids
+
+
+def _check_grid(image: int, row: Any, merge_size: int) -> Grid:
+    try:
+        sizes = [_integer(size) for size in row]
+    except TypeError:
+        raise TypeError(f"grid_thw: image {image}: expected three ints (t, h, w), got {row!r}") from None
+    if len(sizes) != 3:
+        raise ValueError(f"grid_thw: image {image}: expected (t, h, w), got {len(sizes)} numbers: {sizes}")
+    t, h, w = sizes
+    if min(sizes) < 1:
+        raise ValueError(f"grid_thw: image {image}: expected positive t, h, w, got {(t, h, w)}")
+    if h % merge_size or w % merge_size:
+        raise ValueError(
+            f"grid_thw: image {image}: expected h and w divisible by {merge_size}, got {(t, h, w)}"
+        )
+    return t, h, w
+
+
+def _integer(size: Any) -> int:
+    if isinstance(size, bool) or not hasattr(size, "__index__"):
+        raise TypeError
+    return size.__index__()
+
+
+def _known_device(device: Any) -> torch.device:
+    """With its index spelled out, so that "npu" and "npu:0" share a plan."""
+    if not isinstance(device, str | torch.device | int):
+        raise TypeError(f"device: expected a torch.device or a str, got {type(device).__name__}")
+    device = torch.device(device)
+    if device.index is None and device.type not in ("cpu", "meta"):
+        device = torch.device(device.type, torch.get_device_module(device.type).current_device())
+    return device
+
+
+@functools.lru_cache(maxsize=CACHED_PLANS)
+def _build(
+    grids: tuple[Grid, ...], config: VisionConfig, device: torch.device, dtype: torch.dtype
+) -> VisionPlan:
+    # Plans outlive the call: built under inference_mode they would be inference tensors for good.
+    with torch.inference_mode(False), torch.device("cpu"):
+        order = window_order(grids, config)
+        h_pos, w_pos = (position[order.window_index].flatten() for position in patch_positions(grids, config))
+        inside = torch.arange(config.spatial_merge_unit)
+        row_index = (order.window_index[:, None] * config.spatial_merge_unit + inside).flatten()
+        frame_lengths = torch.tensor([h * w for t, h, w in grids for _ in range(t)])
+        window_lengths = order.window_lengths * config.spatial_merge_unit
+        cos, sin = _rotary_tables(h_pos, w_pos, config)
+
+        def on_device(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+            return tensor.to(dtype).to(device, non_blocking=True)
+
+        return VisionPlan(
+            config=config,
+            grid_thw=grids,
+            num_tokens=len(row_index),
+            row_index=on_device(row_index, torch.int32),
+            window_index=on_device(order.window_index, torch.int64),
+            reverse_index=on_device(order.reverse_index, torch.int64),
+            cu_seqlens_full=on_device(_cumulative(frame_lengths), torch.int32),
+            cu_seqlens_window=on_device(_cumulative(window_lengths), torch.int32),
+            max_seqlen_full=int(frame_lengths.max()),
+            max_seqlen_window=int(window_lengths.max()),
+            cos=on_device(cos, dtype),
+            sin=on_device(sin, dtype),
+        )
+
+
+class WindowOrder(NamedTuple):
+    """Merge units in window order; int64 on the CPU."""
+
+    window_index: Tensor  # [U] unit at each place
+    reverse_index: Tensor  # [U] place of each unit
+    window_lengths: Tensor  # [windows] units in each window, never 0
+
+
+def window_order(grids: Sequence[Grid], config: VisionConfig) -> WindowOrder:
+    """Window order of merge units.
+
+    A unit's place has a closed form, so nothing is padded or sorted: in its frame, the whole window rows above, then the
+    windows to the left in its own window row, then the rows above and the units to the left in its own window.
+    """
+    side = config.window_side
+    heights, widths = _frame_sizes(grids, config)
+
+    frame, row, column = _cells(heights, widths)
+    top, left = row // side * side, column // side * side
+    height = (heights[frame] - top).clamp(max=side)  # of the unit's window: those at the edges are smaller
+    width = (widths[frame] - left).clamp(max=side)
+    starts = _cumulative(heights * widths)[frame]
+    reverse_index = starts + top * widths[frame] + height * left + (row - top) * width + (column - left)
+    window_index = torch.empty_like(reverse_index)
+    window_index[reverse_index] = torch.arange(len(reverse_index))
+
+    frame, row, column = _cells(-(-heights // side), -(-widths // side))
+    lengths = (heights[frame] - row * side).clamp(max=side) * (widths[frame] - column * side).clamp(max=side)
+    return WindowOrder(window_index, reverse_index, lengths)
+
+
+def patch_positions(grids: Sequence[Grid], config: VisionConfig) -> tuple[Tensor, Tensor]:
+    """Row and column of each patch in its frame, int64 [U, merge_size^2] each, units in the images' own order."""
+    merge = config.spatial_merge_size
+    _, row, column = _cells(*_frame_sizes(grids, config))
+    inside = torch.arange(config.spatial_merge_unit)  # a merge unit holds its patches row by row
+    return row[:, None] * merge + inside // merge, column[:, None] * merge + inside % merge
+
+
+def _frame_sizes(grids: Sequence[Grid], config: VisionConfig) -> tuple[Tensor, Tensor]:
+    """Height and width of every frame of every image, in merge units; int64 [frames] each."""
+    t, h, w = torch.tensor(grids).unbind(1)
+    merge = config.spatial_merge_size
+    return (h // merge).repeat_interleave(t), (w // merge).repeat_interleave(t)
+
+
+def _cells(heights: Tensor, widths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Frame, row and column of each cell of a batch of frames, row by row; int64 [sum(heights * widths)] each."""
+    counts = heights * widths
+    frame = torch.arange(len(counts)).repeat_interleave(counts)
+    cell = torch.arange(len(frame)) - _cumulative(counts)[frame]
+    row = cell // widths[frame]
+    return frame, row, cell - row * widths[frame]
+
+
+def inverse_frequencies(dim: int, theta: float) -> Tensor:
+    """theta^(-2i/dim), i = 0 .. dim/2 - 1 (RoFormer, 3.2.2), in fp32 on the CPU: elsewhere the angles would round otherwise."""
+    return 1.0 / (theta ** (torch.arange(0, dim, 2, dtype=torch.float32, device="cpu") / dim))
+
+
+def _rotary_tables(h_pos: Tensor, w_pos: Tensor, config: VisionConfig) -> tuple[Tensor, Tensor]:
+    """cos and sin [T, D/2]: half of a head's angles turn with the row, half with the column."""
+    index = torch.stack((h_pos, w_pos), dim=1).flatten()
+    positions = torch.arange(int(index.max()) + 1, dtype=torch.float32)
+    angles = torch.outer(positions, inverse_frequencies(config.head_dim // 2, config.rope_theta))
+    cos, sin = (table.index_select(0, index).view(len(h_pos), -1) for table in (angles.cos(), angles.sin()))
+    return cos, sin
+
+
+def _cumulative(lengths: Tensor) -> Tensor:
+    return torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
