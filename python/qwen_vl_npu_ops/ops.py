@@ -25,6 +25,8 @@ from torch import Tensor
 from . import _checks
 
 __all__ = [
+    "available_cpu_isas",
+    "cpu_isa",
     "patch_embed",
     "patch_embed_out",
     "rotary_qkv",
@@ -55,6 +57,16 @@ def _check_python_types(op: str, tensors: dict[str, object], **options: object) 
 
 def _given(**tensors: object) -> dict[str, object]:
     return {name: value for name, value in tensors.items() if value is not None}
+
+
+def cpu_isa() -> str:
+    """The instruction set that the CPU kernels run on here; QWEN_VL_NPU_OPS_ISA forces one before the first call."""
+    return _ops.cpu_isa()
+
+
+def available_cpu_isas() -> list[str]:
+    """The instruction sets that are built in and that this machine has, best first."""
+    return _ops.available_cpu_isas()
 
 
 def rotary_qkv(
