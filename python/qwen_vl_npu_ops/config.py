@@ -9,7 +9,7 @@ from typing import Any
 from . import _checks
 
 # Published sizes: config.json of Qwen/Qwen2.5-VL-{3B,7B,32B,72B}-Instruct, key "vision_config".
-PRESETS: dict[str, dict[str, int]] = {
+PRESETS: dict[str, dict[str, Any]] = {
     "3b": {"intermediate_size": 3420, "out_hidden_size": 2048},
     "7b": {"intermediate_size": 3420, "out_hidden_size": 3584},
     "32b": {"intermediate_size": 3456, "out_hidden_size": 5120},
@@ -28,8 +28,9 @@ _ALIASES = {
 class VisionConfig:
     """Sizes of a Qwen2.5-VL vision tower, with transformers' field names; the defaults are the 7B model's.
 
-    Sizes `patch_size` and `window_size` are in pixels, `temporal_patch_size` in frames, `spatial_merge_size` in patches.
-    `fullatt_block_indexes` lists the layers that attend over a whole frame; the others attend inside windows.
+    Sizes `patch_size` and `window_size` are in pixels, `temporal_patch_size` in frames, `spatial_merge_size`
+    in patches. `fullatt_block_indexes` lists the layers that attend over a whole frame; the others attend
+    inside windows.
 
     Raises:
         TypeError, ValueError: a field of the wrong type, not positive, or that does not divide what it must.
@@ -51,13 +52,14 @@ class VisionConfig:
     rope_theta: float = 10000.0
 
     def __post_init__(self) -> None:
+        """Check every field."""
         for field in dataclasses.fields(self):
             if field.type == "int":
                 _checks.positive_int(f"vision_config.{field.name}", getattr(self, field.name))
         _checks.positive_int("vision_config.num_heads", self.num_heads, of=self.hidden_size)
         if self.head_dim % 4:
             raise ValueError(
-                "vision_config.num_heads: expected a head size divisible by 4 (half the angles are rows, half columns), "
+                "vision_config.num_heads: expected a head size divisible by 4 (angles of rows and columns), "
                 f"got {self.head_dim} = {self.hidden_size} / {self.num_heads}"
             )
         if self.window_side < 1:
@@ -83,7 +85,7 @@ class VisionConfig:
 
     @property
     def window_side(self) -> int:
-        """Side of an attention window, in merge units; transformers' rounding, one division after the other."""
+        """Side of an attention window in merge units (two divisions, each rounded down)."""
         return self.window_size // self.spatial_merge_size // self.patch_size
 
     @property
@@ -97,7 +99,8 @@ class VisionConfig:
 
         Args:
             source: "3b", "7b", "32b" or "72b"; a dict such as config.json's "vision_config"; transformers'
-                `Qwen2_5_VLVisionConfig`, or the whole model's configuration; a VisionConfig is returned as it is.
+                `Qwen2_5_VLVisionConfig`, or the whole model's configuration; a VisionConfig is returned as it
+                is.
         """
         if isinstance(source, cls):
             return source
@@ -121,7 +124,7 @@ def _attributes(source: Any) -> dict[str, Any]:
     found = {name: getattr(source, name) for name in names if hasattr(source, name)}
     if not {"hidden_size", "vision_config"} & found.keys():
         raise TypeError(
-            "vision_config: expected a preset's name, a dict, or an object with transformers' vision attributes, "
+            "vision_config: expected a preset's name, a dict, or transformers' vision configuration, "
             f"got {type(source).__name__}"
         )
     return found

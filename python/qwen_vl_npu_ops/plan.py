@@ -15,20 +15,22 @@ from .config import VisionConfig
 
 Grid = tuple[int, int, int]
 
-# Plans kept for grids seen before. A plan holds about 340 bytes per token: 64 whole 1080p images are 230 MB at the very most.
-CACHED_PLANS = 64
+# Plans kept for grids seen before, at about 340 bytes per token: at most 120 MB for 32 whole 1080p images.
+CACHED_PLANS = 32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class VisionPlan:
-    """Everything the tower needs to know of a batch's grids. Immutable: it is shared by every forward with the same grids.
+    """Everything the tower needs to know of a batch's grids. Immutable: forwards share it.
 
-    T = patches of all images, U = T / merge_size^2 merge units (rows of the output). "Window order" is the order in which
-    the tower runs its rows: image by image, frame by frame, window by window, so that each window is one segment.
+    T = patches of all images, U = T / merge_size^2 merge units (rows of the output). "Window order" is the
+    order in which the tower runs its rows: image by image, frame by frame, window by window, so that each
+    window is one segment.
 
     Attributes:
         config: the sizes it was built for.
-        grid_thw: (t, h, w) of each image, in patches; an image has t = 1, a video one t for every `temporal_patch_size` frames.
+        grid_thw: (t, h, w) of each image, in patches; an image has t = 1, a video one t for every
+            `temporal_patch_size` frames.
         num_tokens: T.
         row_index: int32 [T]; row i in window order is pixel row `row_index[i]`. For `ops.patch_embed`.
         window_index: int64 [U]; the same for merge units. transformers and vLLM call it so.
@@ -63,15 +65,16 @@ class VisionPlan:
         """The plan of these grids, from a bounded cache if it was built before.
 
         Args:
-            grid_thw: one (t, h, w) per image or video, in patches; a sequence or an integer tensor [images, 3]. A tensor
-                on a device costs one copy to the host, anything on the host none.
+            grid_thw: one (t, h, w) per image or video, in patches; a sequence, or an integer tensor
+                `[images, 3]`. A tensor on a device costs one copy to the host, anything on the host none.
             config: whatever `VisionConfig.of` takes.
             device: where the plan's tensors live.
-            dtype: of cos and sin. fp32 is what the tower uses at every dtype of its own, as transformers does.
+            dtype: of cos and sin. The tower uses fp32 whatever its own dtype, as transformers does.
 
         Raises:
             TypeError: `grid_thw` is not integers, `dtype` not a floating dtype.
-            ValueError: no image, a wrong shape, or an image whose size is not positive or not divisible by the merge size.
+            ValueError: no image, a wrong shape, or an image whose size is not positive or not divisible by
+                the merge size.
         """
         config = VisionConfig.of(config)
         grids = check_grids(grid_thw, config.spatial_merge_size)
@@ -189,8 +192,9 @@ class WindowOrder(NamedTuple):
 def window_order(grids: Sequence[Grid], config: VisionConfig) -> WindowOrder:
     """Window order of merge units.
 
-    A unit's place has a closed form, so nothing is padded or sorted: in its frame, the whole window rows above, then the
-    windows to the left in its own window row, then the rows above and the units to the left in its own window.
+    A unit's place has a closed form, so nothing is padded or sorted: in its frame, the whole window rows
+    above, then the windows to the left in its own window row, then the rows above and the units to the left
+    in its own window.
     """
     side = config.window_side
     heights, widths = _frame_sizes(grids, config)
@@ -210,7 +214,7 @@ def window_order(grids: Sequence[Grid], config: VisionConfig) -> WindowOrder:
 
 
 def patch_positions(grids: Sequence[Grid], config: VisionConfig) -> tuple[Tensor, Tensor]:
-    """Row and column of each patch in its frame, int64 [U, merge_size^2] each, units in the images' own order."""
+    """Row and column of each patch in its frame, int64 [U, merge_size^2], units in the images' own order."""
     merge = config.spatial_merge_size
     _, row, column = _cells(*_frame_sizes(grids, config))
     inside = torch.arange(config.spatial_merge_unit)  # a merge unit holds its patches row by row
@@ -225,7 +229,7 @@ def _frame_sizes(grids: Sequence[Grid], config: VisionConfig) -> tuple[Tensor, T
 
 
 def _cells(heights: Tensor, widths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Frame, row and column of each cell of a batch of frames, row by row; int64 [sum(heights * widths)] each."""
+    """Frame, row and column of each cell of a batch of frames, row by row; int64 [sum(heights * widths)]."""
     counts = heights * widths
     frame = torch.arange(len(counts)).repeat_interleave(counts)
     cell = torch.arange(len(frame)) - _cumulative(counts)[frame]
@@ -234,7 +238,7 @@ def _cells(heights: Tensor, widths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def inverse_frequencies(dim: int, theta: float) -> Tensor:
-    """theta^(-2i/dim), i = 0 .. dim/2 - 1 (RoFormer, 3.2.2), in fp32 on the CPU: elsewhere the angles would round otherwise."""
+    """theta^(-2i/dim), i = 0 .. dim/2 - 1 (RoFormer, 3.2.2); in fp32 on the CPU, whose rounding counts."""
     return 1.0 / (theta ** (torch.arange(0, dim, 2, dtype=torch.float32, device="cpu") / dim))
 
 

@@ -1,8 +1,9 @@
 """Every operator as a plain composition of torch ops, with the signatures of `ops`: the accuracy yardstick.
 
-Each function computes as transformers and vLLM do at the input's dtype: rotary in fp32 with one rounding back, softmax attention
-one segment at a time by torch's own `scaled_dot_product_attention`. With fp64 input everything is fp64, which is the reference that
-errors are measured against. Nothing here is fast, and arguments are not checked.
+Each function computes as transformers and vLLM do at the input's dtype: rotary in fp32 with one rounding
+back, softmax attention one segment at a time by torch's own `scaled_dot_product_attention`. With fp64 input
+everything is fp64, which is the reference that errors are measured against. Nothing here is fast, and
+arguments are not checked.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def rotary_qkv(
     out_head_dim: int | None = None,
     interleaved: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Split `qkv [T, 3*H*Dp]` (Dp read off its width), rotate q and k; three `[T, H, out_head_dim]` (None keeps Dp)."""
+    """Split `qkv [T, 3*H*Dp]`, rotate q and k; three `[T, H, out_head_dim]` (None keeps Dp)."""
     padded = qkv.shape[-1] // (3 * num_heads)
     out_head_dim = padded if out_head_dim is None else out_head_dim
     heads = unpad_heads(qkv.view(-1, 3, num_heads, padded), head_dim, interleaved)
@@ -44,7 +45,7 @@ def window_attention(
     scale: float | None = None,
     max_seqlen: int | None = None,
 ) -> Tensor:
-    """softmax(q k^T scale) v inside each segment of `cu_seqlens`; `[T, H, D]`, rows past the last segment are zero."""
+    """softmax(q k^T scale) v inside each segment of `cu_seqlens`; rows past the last segment are zero."""
     del max_seqlen  # a hint for speed, without meaning here
     out = q.new_zeros(*q.shape[:2], v.shape[-1])
     ends = cu_seqlens.tolist()
@@ -72,7 +73,7 @@ def rotary_window_attention(
     max_seqlen: int | None = None,
     interleaved: bool = False,
 ) -> Tensor:
-    """`rotary_qkv`, then `window_attention` at the real head size, then the padding; `[T, H*out_head_dim]` (None keeps Dp)."""
+    """`rotary_qkv`, then `window_attention` at the real head size, then padding; `[T, H*out_head_dim]`."""
     padded = qkv.shape[-1] // (3 * num_heads)
     q, k, v = rotary_qkv(qkv, cos, sin, num_heads, head_dim, out_head_dim=head_dim, interleaved=interleaved)
     out = window_attention(q, k, v, cu_seqlens, scale=scale, max_seqlen=max_seqlen)
@@ -82,13 +83,13 @@ def rotary_window_attention(
 def patch_embed(
     pixels: Tensor, weight: Tensor, bias: Tensor | None = None, *, row_index: Tensor | None = None
 ) -> Tensor:
-    """`pixels [T, C*tp*p*p] @ weight.view(hidden, -1).T + bias`, row i taken from pixel row `row_index[i]`."""
+    """`pixels [T, C*tp*p*p] @ weight.view(hidden, -1).T + bias`, row i from pixel row `row_index[i]`."""
     rows = pixels if row_index is None else pixels[row_index.long()]
     return F.linear(rows.to(weight.dtype), weight.flatten(1), bias)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
-    """Rotate each pair of `x [T, H, D]` by its angle (`cos`, `sin`: `[T, D/2]`), computed in fp32 (fp64 for fp64).
+    """Rotate each pair of `x [T, H, D]` by its angle (`cos`, `sin`: `[T, D/2]`), in fp32 (fp64 for fp64).
 
     A pair is (i, i + D/2), or with `interleaved` (2i, 2i + 1).
     """
@@ -114,7 +115,7 @@ def first_of_pairs(table: Tensor, head_dim: int, interleaved: bool) -> Tensor:
 
 
 def pad_heads(x: Tensor, padded: int, interleaved: bool) -> Tensor:
-    """`[..., D] -> [..., padded]` with zeros: at the tail of each half, or with `interleaved` at the head's tail."""
+    """`[..., D] -> [..., padded]` with zeros: at the tail of each half, or interleaved at the head's tail."""
     if interleaved:
         return F.pad(x, (0, padded - x.shape[-1]))
     return F.pad(x.unflatten(-1, (2, -1)), (0, (padded - x.shape[-1]) // 2)).flatten(-2)

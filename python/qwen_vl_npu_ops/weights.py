@@ -1,4 +1,4 @@
-"""Weights: which checkpoint tensor goes where in the tower, loading as a stream, and reading safetensors checkpoints."""
+"""Weights: which tensor goes where in the tower, loading as a stream, reading safetensors checkpoints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Where a model keeps its tower: transformers 4.52 and later, and before.
 VISUAL_PREFIXES = ("model.visual.", "visual.")
 
-# (pattern in a checkpoint, the tower's fused layer, which of its parts). Hugging Face, vLLM and the seed's spellings.
+# (pattern in a checkpoint, the tower's fused layer, which of its parts), in everybody's spelling.
 _SPLIT_NAMES = [
     (re.compile(rf"\.attn\.{letter}(_proj)?\."), ".attn.qkv.", part) for part, letter in enumerate("qkv")
 ] + [
@@ -29,7 +29,7 @@ _SPLIT_NAMES = [
 ]
 _PART_NAMES = {".attn.qkv.": ("q", "k", "v"), ".mlp.gate_up_proj.": ("gate", "up")}
 
-# Parameters that hold heads: how to pad one, and the dimension the heads are in. The quantised ones are W8A8's (msmodelslim).
+# Parameters that hold heads: how to pad one, and the dimension the heads are in. The last are W8A8's.
 _PADDING = {
     "attn.qkv.weight": ("pad_qkv_weight", 0),
     "attn.qkv.bias": ("pad_qkv_bias", 0),
@@ -159,9 +159,10 @@ def load(
 ) -> set[str]:
     """Copy weights into `tower` one by one, converting floating dtypes; nothing is collected first.
 
-    Names are Hugging Face's or vLLM's: fused `attn.qkv` and `mlp.gate_up_proj`, or `attn.q`/`attn.q_proj`, ... and
-    `mlp.gate_proj`, `mlp.up_proj`, with the prefix `visual.`, `model.visual.`, the tower's own, or none. A tower with
-    `pad_head_dim` takes unpadded weights and pads them. Can be called again, with all weights or some.
+    Names are Hugging Face's or vLLM's: fused `attn.qkv` and `mlp.gate_up_proj`, or `attn.q`/`attn.q_proj`,
+    ... and `mlp.gate_proj`, `mlp.up_proj`, with the prefix `visual.`, `model.visual.`, the tower's own, or
+    none. A tower with `pad_head_dim` takes unpadded weights and pads them. Can be called again, with all
+    weights or some.
 
     Args:
         strict: also demand that every parameter came, all parts of it.
@@ -170,8 +171,9 @@ def load(
         The names, in the tower, of the parameters that were loaded.
 
     Raises:
-        ValueError: a name that the tower does not have, a wrong shape or dtype: that parameter is untouched, those that came
-            before are loaded. With `strict`, what is missing, after everything else was loaded.
+        ValueError: a name that the tower does not have, a wrong shape or dtype: that parameter is untouched,
+            those that came before are loaded. With `strict`, what is missing, after everything else was
+            loaded.
         TypeError: an item is not a (str, tensor) pair.
     """
     slots = Slots(tower)
@@ -215,8 +217,8 @@ class Header:
 class Checkpoint:
     """The visual tensors of a safetensors checkpoint, known from the files' headers only.
 
-    Of a whole model those are the names under `visual.` or `model.visual.`; if no name is, the folder is the tower's own. Shards
-    that hold no visual tensor need not be there.
+    Of a whole model those are the names under `visual.` or `model.visual.`; if no name is, the folder is the
+    tower's own. Shards that hold no visual tensor need not be there.
     """
 
     directory: Path

@@ -1,4 +1,7 @@
-"""The seed's modules, on this package's operators. Segments are given as cumulative cu_seqlens; `compat.nn` takes lengths."""
+"""The seed's modules, on this package's operators.
+
+Segments are given as cumulative cu_seqlens; `compat.nn` takes lengths.
+"""
 
 from .attention import AscendQwen2_5_VisionAttention, AscendQwen2_5_VisionBlock
 from .layers import (

@@ -1,4 +1,4 @@
-"""The tower's small parts: linear layers, RMSNorm, SwiGLU MLP, rotary frequencies, patch embedding, patch merger."""
+"""The tower's small parts: linear layers, RMSNorm, MLP, rotary frequencies, patch embedding, patch merger."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Activation = Callable[[Tensor], Tensor]
 class QuantLinear(nn.Module):
     """A linear layer whose parameters and arithmetic belong to a quantisation method, as vLLM's `LinearBase`.
 
-    `method` follows vLLM's `LinearMethodBase`: `create_weights(layer, input_size_per_partition, output_partition_sizes, input_size,
-    output_size, params_dtype)` registers the parameters, `apply(layer, x, bias)` computes. The layer never repacks them behind
-    the method's back.
+    `method` follows vLLM's `LinearMethodBase`: `create_weights(layer, input_size_per_partition,
+    output_partition_sizes, input_size, output_size, params_dtype)` registers the parameters, `apply(layer, x,
+    bias)` computes. The layer never repacks them behind the method's back.
     """
 
     def __init__(self, method: Any, in_features: int, out_features: int, bias: bool) -> None:
@@ -35,6 +35,7 @@ class QuantLinear(nn.Module):
         method.create_weights(self, in_features, [out_features], in_features, out_features, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        """`x [..., in_features]` -> `[..., out_features]`."""
         return self.quant_method.apply(self, x, self.bias)
 
 
@@ -42,8 +43,8 @@ def linear(in_features: int, out_features: int, bias: bool, quant_config: Any, p
     """An `nn.Linear`, or what `quant_config` makes of the layer named `prefix`.
 
     Args:
-        quant_config: None, or an object with vLLM's `QuantizationConfig.get_quant_method(layer, prefix)`, which returns
-            the layer's quantisation method, or None to leave the layer as it is.
+        quant_config: None, or an object with vLLM's `QuantizationConfig.get_quant_method(layer, prefix)`,
+            which returns the layer's quantisation method, or None to leave the layer as it is.
     """
     _checks.a_string("prefix", prefix)
     plain = partial(nn.Linear, in_features, out_features, bias=bias)
@@ -51,7 +52,7 @@ def linear(in_features: int, out_features: int, bias: bool, quant_config: Any, p
         return plain()
     if not hasattr(quant_config, "get_quant_method"):
         raise TypeError(
-            f"quant_config: expected None or an object with get_quant_method, got {type(quant_config).__name__}"
+            f"quant_config: expected None or one with get_quant_method, got {type(quant_config).__name__}"
         )
     layer = plain(device="meta")  # only there to be looked at
     method = quant_config.get_quant_method(layer, prefix)
@@ -59,8 +60,9 @@ def linear(in_features: int, out_features: int, bias: bool, quant_config: Any, p
 
 
 class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps) * weight over the last dimension, in fp32, rounded to x's dtype before the weight
-    (Zhang and Sennrich 2019; transformers rounds at the same place).
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension.
+
+    In fp32, and rounded to x's dtype before the weight, as transformers does (Zhang and Sennrich 2019).
     """
 
     def __init__(self, hidden_size: int, eps: float = 1e-6) -> None:
@@ -134,16 +136,17 @@ def _check_act_fn(act_fn: Any, hidden_features: int) -> Activation:
     shape = list(act_fn(torch.zeros(1, 2 * hidden_features, device="meta")).shape)
     if shape != [1, hidden_features]:
         raise ValueError(
-            f"act_fn: expected gate_up [1, {2 * hidden_features}] -> [1, {hidden_features}] (activation and product), "
+            f"act_fn: expected [1, {2 * hidden_features}] -> [1, {hidden_features}] (act and multiply), "
             f"got {shape}"
         )
     return act_fn
 
 
 class AscendQwen2_5_VisionRotaryEmbedding(nn.Module):
-    """Angles of the rotary embedding along one axis: position * theta^(-2i/dim), in fp32 (RoFormer, Su et al. 2021).
+    """Rotary angles along one axis: position * theta^(-2i/dim), in fp32 (RoFormer, Su et al. 2021).
 
-    `inv_freq` is a plain attribute, on the CPU and in fp32: neither `.to(dtype)` nor a checkpoint ever touches it.
+    `inv_freq` is a plain attribute, on the CPU and in fp32: neither `.to(dtype)` nor a checkpoint ever
+    touches it.
     """
 
     def __init__(self, dim: int, theta: float = 10000.0) -> None:
@@ -182,13 +185,13 @@ class AscendQwen2_5_VisionPatchEmbed(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, x: Tensor, row_index: Tensor | None = None) -> Tensor:
-        """`x [T, C*temporal_patch_size*patch_size^2]` -> `[T, hidden_size]`; row i comes from `x[row_index[i]]`."""
+        """`x [T, patch_dim]` -> `[T, hidden_size]`; row i comes from `x[row_index[i]]`."""
         _checks.shape("x", x, (None, self.patch_dim))
         return ops.patch_embed(x, self.proj.weight, row_index=row_index)
 
 
 class AscendQwen2_5_VisionPatchMerger(nn.Module):
-    """Norms, then joins each `spatial_merge_size^2` neighbouring rows and maps them to one row of the language model.
+    """Norms, joins each `spatial_merge_size^2` neighbouring rows, maps them to one row of the language model.
 
     Args:
         d_model: width of the result.
@@ -211,7 +214,8 @@ class AscendQwen2_5_VisionPatchMerger(nn.Module):
         self.merge_unit = _checks.positive_int("spatial_merge_size", spatial_merge_size) ** 2
         self.hidden_size = context_dim * self.merge_unit
         self.ln_q = make_norm(norm_layer, context_dim)
-        # Three entries, the activation in the middle, so that parameters are called mlp.0 and mlp.2 as in checkpoints.
+        # Three entries, the activation in the middle, so that parameters are called mlp.0 and mlp.2 as in
+        # checkpoints.
         self.mlp = nn.Sequential(
             linear(self.hidden_size, self.hidden_size, True, quant_config, f"{prefix}.mlp.0"),
             nn.GELU(),
@@ -220,7 +224,7 @@ class AscendQwen2_5_VisionPatchMerger(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x [T, C]` (or the seed's `[T, 1, C]`), the rows of a merge unit next to each other -> `[T/merge^2, d_model]`."""
+        """`x [T, C]` or `[T, 1, C]`, a merge unit's rows next to each other -> `[T/merge^2, d_model]`."""
         _checks.last_dim("x", x, self.context_dim)
         rows = x.numel() // self.context_dim
         if rows % self.merge_unit:

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import _checks, weights
+from .. import _checks
+from .. import weights as weight_loading
 from ..config import VisionConfig
 from ..plan import VisionPlan, check_grids, patch_positions, window_order
 from .attention import AscendQwen2_5_VisionBlock, check_pad_head_dim
@@ -26,19 +27,23 @@ from .layers import (
 
 
 class AscendQwen2_5_VisionTransformer(nn.Module):
-    """Qwen2.5-VL's vision tower: patches of images and videos in, rows for the language model out. Inference only.
+    """Qwen2.5-VL's vision tower: patches of images and videos in, rows for the language model out.
+
+    Inference only.
 
     Parameters have vLLM's names, and the dtype and device that are torch's defaults while it is built.
 
     Args:
         vision_config: "3b", "7b", "32b", "72b", transformers' `Qwen2_5_VLVisionConfig`, or its dict.
         norm_eps: of every RMSNorm.
-        quant_config: None, or an object with vLLM's `get_quant_method(layer, prefix)`: the layers it answers for keep their
-            parameters and arithmetic in what it returns (see `layers.linear`); padding works on them as in the seed.
-        prefix: the tower's own name in the model; the layers' names that `quant_config` sees start with it, and
-            `load_weights` takes names with or without it.
+        quant_config: None, or an object with vLLM's `get_quant_method(layer, prefix)`: the layers it answers
+            for keep their parameters and arithmetic in what it returns (see `layers.linear`); padding works
+            on them as in the seed.
+        prefix: the tower's own name in the model; the layers' names that `quant_config` sees start with it,
+            and `load_weights` takes names with or without it.
         interleaved: rotary pairs are (2i, 2i+1) instead of (i, i + D/2).
-        pad_head_dim: pad every head of qkv and proj to this size, as the seed does with 128; None runs the real size.
+        pad_head_dim: pad every head of qkv and proj to this size, as the seed does with 128; None runs the
+            real size.
     """
 
     block_class = AscendQwen2_5_VisionBlock
@@ -104,6 +109,7 @@ class AscendQwen2_5_VisionTransformer(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where the patch embedding's weight is, hence the tower."""
         return self.patch_embed.proj.weight.device
 
     def forward(
@@ -116,8 +122,8 @@ class AscendQwen2_5_VisionTransformer(nn.Module):
         """Encode a batch.
 
         Args:
-            x: pixels `[T, C*temporal_patch_size*patch_size^2]` as transformers' Qwen2VLImageProcessor lays them out, all
-                images one after the other; in the tower's dtype, or fp32.
+            x: pixels `[T, C*temporal_patch_size*patch_size^2]` as transformers' Qwen2VLImageProcessor lays
+                them out, all images one after the other; in the tower's dtype, or fp32.
             grid_thw: (t, h, w) of each image in patches; see `VisionPlan.build`.
             plan: the same, built before. One of the two.
 
@@ -125,8 +131,8 @@ class AscendQwen2_5_VisionTransformer(nn.Module):
             `[T / merge_size^2, out_hidden_size]`, all images one after the other.
 
         Raises:
-            ValueError, TypeError: neither or both of grid_thw and plan; a plan for another config or device; a number of
-                rows in x that disagrees with the grids.
+            ValueError, TypeError: neither or both of grid_thw and plan; a plan for another config or device;
+                a number of rows in x that disagrees with the grids.
         """
         plan = self._plan_for(x, grid_thw, plan)
         hidden = self.patch_embed(x, plan.row_index)
@@ -171,7 +177,10 @@ class AscendQwen2_5_VisionTransformer(nn.Module):
         return torch.cat((table[h_pos], table[w_pos]), dim=-1)
 
     def cal_cos_sin(self, rotary_pos_emb: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin `[1, T, 1, Dp]` of angles `[T, D/2]`, each value at both members of its pair, padded like the weights."""
+        """cos and sin `[1, T, 1, Dp]` of angles `[T, D/2]`.
+
+        Each value stands at both members of its pair; padding is where the weights have theirs.
+        """
         _checks.shape("rotary_pos_emb", rotary_pos_emb, (None, self.head_dim // 2))
         cos, sin = (
             self._full_width(table)[None, :, None] for table in (rotary_pos_emb.cos(), rotary_pos_emb.sin())
@@ -183,7 +192,7 @@ class AscendQwen2_5_VisionTransformer(nn.Module):
         return self._pad_heads(pair, -1)
 
     def get_window_index(self, grid_thw: Sequence[Sequence[int]] | Tensor) -> tuple[Tensor, list[int]]:
-        """Window order of merge units: int64 `[T/merge_size^2]` on the CPU, and the cumulative window ends in patches.
+        """Window order of merge units, int64 `[T/merge_size^2]` on the CPU, and cumulative ends in patches.
 
         vLLM's `get_window_index_thw` does this for one image. There are no empty windows.
         """
@@ -193,7 +202,7 @@ class AscendQwen2_5_VisionTransformer(nn.Module):
         return order.window_index, [0, *ends.tolist()]
 
     def _pad_heads(self, data: Tensor, dim: int) -> Tensor:
-        """Zeros to fill each head of dimension `dim` from D to Dp: each half apart, or with interleaved rotary at its tail."""
+        """Zeros from D to Dp in each head of dimension `dim`: each half apart, or interleaved at the tail."""
         parts = 1 if self.interleaved else 2
         size, padded = self.head_dim // parts, self.padded_head_dim // parts
         dim %= data.dim()
@@ -231,9 +240,9 @@ class AscendQwen2_5_VisionTransformer(nn.Module):
             )
         return tensor
 
-    def load_weights(self, weights_: Iterable[tuple[str, Tensor]], strict: bool = False) -> set[str]:
-        """Copy weights into the tower as they come; see `weights.load`, which lists names, errors and the result."""
-        return weights.load(self, weights_, strict)
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]], strict: bool = False) -> set[str]:
+        """Copy weights into the tower as they come; `weights.load` lists names, errors and the result."""
+        return weight_loading.load(self, weights, strict)
 
     @classmethod
     def from_pretrained(
@@ -248,7 +257,8 @@ class AscendQwen2_5_VisionTransformer(nn.Module):
         """A tower with the visual weights of a safetensors checkpoint, sharded or not.
 
         Args:
-            directory: a local folder; a whole model's (everything that is not visual is left alone) or the tower's own.
+            directory: a local folder; a whole model's (everything that is not visual is left alone) or the
+                tower's own.
             vision_config: None reads the folder's config.json.
             dtype: of the parameters; None keeps the checkpoint's.
             device: where the parameters go.
@@ -256,14 +266,15 @@ class AscendQwen2_5_VisionTransformer(nn.Module):
 
         Raises:
             FileNotFoundError: the folder, config.json or a shard is not there; it is named.
-            ValueError: a damaged or truncated file, a pickle, a name, dtype or shape that does not fit, with all of them named.
-                Every name, dtype and shape is checked against the files' headers before any tensor is read.
+            ValueError: a damaged or truncated file; a pickle; names, dtypes or shapes that do not fit, which are
+                checked against the files' headers before any tensor is read.
         """
-        checkpoint = weights.Checkpoint.open(directory)
-        config = VisionConfig.of(weights.read_config(directory) if vision_config is None else vision_config)
+        checkpoint = weight_loading.Checkpoint.open(directory)
+        if vision_config is None:
+            vision_config = weight_loading.read_config(directory)
         dtype = checkpoint.dtype() if dtype is None else dtype
         with _default_dtype(dtype), torch.device("meta"):
-            tower = cls(config, **kwargs)
+            tower = cls(vision_config, **kwargs)
         checkpoint.check(tower)
         tower.to_empty(device=torch.device(device))
         tower.load_weights(checkpoint.tensors(), strict=True)
