@@ -1,0 +1,17 @@
+// The kernels that csrc/ops/*/cpu.cpp define, once per instruction set; see CpuKernels for their meaning.
+#pragma once
+
+#include "cpu/kernels.h"
+
+namespace qwen_vl_npu_ops::QVNO_ISA {
+
+constexpr int64_t kMaxHeadDim = 256;
+
+void rotary_qkv(const RotaryQkvParams&, int64_t begin, int64_t end);
+int64_t window_attention_tasks(const WindowAttentionParams&);
+void window_attention(const WindowAttentionParams&, int64_t begin, int64_t end);
+int64_t rotary_window_attention_tasks(const RotaryWindowAttentionParams&);
+void rotary_window_attention(const RotaryWindowAttentionParams&, int64_t begin, int64_t end);
+void gather_rows(const GatherRowsParams&, int64_t begin, int64_t end);
+
+}  // namespace qwen_vl_npu_ops::QVNO_ISA
