@@ -43,7 +43,9 @@ TORCH_LIBRARY(qwen_vl_npu_ops, m) {
 namespace {
 
 void refuse(const c10::OperatorHandle& op, size_t argument, const at::Tensor& tensor) {
-  TORCH_CHECK_VALUE(!tensor.defined() || !tensor.requires_grad(), op.schema().operator_name().name, ": ",
+  if (!tensor.defined() || !tensor.requires_grad()) return;
+  const std::string& qualified = op.schema().name();
+  TORCH_CHECK_VALUE(false, qualified.substr(qualified.rfind(':') + 1), ": ",
                     op.schema().arguments()[argument].name(),
                     ": expected a tensor that needs no gradient, as the operators are for inference only, "
                     "got one with requires_grad=True; call it under torch.no_grad() or detach()");

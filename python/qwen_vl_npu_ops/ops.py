@@ -40,19 +40,18 @@ __all__ = [
 _ops = torch.ops.qwen_vl_npu_ops
 
 
-def _check_python_types(op: str, tensors: dict[str, object], **options: object) -> None:
-    """Refuse by name the Python types that the dispatcher would refuse less clearly.
+_OPTIONAL = ("out_head_dim", "scale", "max_seqlen")
 
-    Options are told apart by name, as the operators name them alike; None stands for an option left out.
-    """
+
+def _check_python_types(op: str, tensors: dict[str, object], **options: object) -> None:
+    """Refuse by name the Python types that the dispatcher would refuse less clearly."""
     for name, value in tensors.items():
         _checks.dense_tensor(f"{op}: {name}", value)
     for name, value in options.items():
-        if name == "interleaved":
-            _checks.a_bool(f"{op}: {name}", value)
-        elif value is not None:
-            check = _checks.a_number if name == "scale" else _checks.an_int
-            check(f"{op}: {name}", value)
+        if value is None and name in _OPTIONAL:
+            continue
+        check = {"interleaved": _checks.a_bool, "scale": _checks.a_number}.get(name, _checks.an_int)
+        check(f"{op}: {name}", value)
 
 
 def _given(**tensors: object) -> dict[str, object]:

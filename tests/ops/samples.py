@@ -1,6 +1,6 @@
 """The calls that every test of the operators draws from: named cases, and inputs made for them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -130,20 +130,23 @@ class Attention:
     layout: str = "dense"  # dense; packed: views of one qkv; heads first: [H, T, D] transposed
     index_dtype: torch.dtype = torch.int32
 
+    @property
+    def tokens(self) -> int:
+        return sum(self.lengths) + self.tail
+
     def make(self, dtype: torch.dtype, seed: int = 0) -> dict:
         generator = seeded(seed)
-        tokens = sum(self.lengths) + self.tail
         kv_heads = self.kv_heads or self.heads
         value_dim = self.value_dim or self.head_dim
         shapes = ((self.heads, self.head_dim), (kv_heads, self.head_dim), (kv_heads, value_dim))
         if self.layout == "packed":
             sizes = [h * d for h, d in shapes]
-            packed = randn(tokens, sum(sizes), dtype=dtype, generator=generator)
+            packed = randn(self.tokens, sum(sizes), dtype=dtype, generator=generator)
             parts = [part.unflatten(1, shape) for part, shape in zip(packed.split(sizes, 1), shapes, strict=True)]
         elif self.layout == "heads first":
-            parts = [randn(h, tokens, d, dtype=dtype, generator=generator).transpose(0, 1) for h, d in shapes]
+            parts = [randn(h, self.tokens, d, dtype=dtype, generator=generator).transpose(0, 1) for h, d in shapes]
         else:
-            parts = [randn(tokens, h, d, dtype=dtype, generator=generator) for h, d in shapes]
+            parts = [randn(self.tokens, h, d, dtype=dtype, generator=generator) for h, d in shapes]
         return {
             **dict(zip("qkv", parts, strict=True)),
             "cu_seqlens": cu_seqlens(self.lengths, self.index_dtype),
