@@ -13,6 +13,7 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVi
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 
 from qwen_vl_npu_ops import reference
+from qwen_vl_npu_ops.nn import AscendQwen2_5_VisionTransformer
 from qwen_vl_npu_ops.plan import VisionPlan
 
 # The real head size, 80, and both kinds of layers; the rest as small as it gets.
@@ -27,6 +28,7 @@ SMALL = {
 SEVEN_B = {"hidden_size": 1280}  # transformers' own default is not the 7B model's
 
 
+@torch.no_grad()
 def transformers_tower(sizes=SMALL, *, seed=0, dtype=torch.float32):
     """transformers' tower with random weights, the norms' and biases' too (they start as ones and zeros)."""
     torch.manual_seed(seed)
@@ -43,6 +45,15 @@ def at_dtype(tower, dtype):
     copy.load_state_dict(tower.state_dict())
     assert copy.rotary_pos_emb.inv_freq.dtype == torch.float32
     return copy.requires_grad_(False)
+
+
+def our_tower(state, config, dtype=torch.float32, **kwargs):
+    """Our tower with these weights."""
+    with torch.device("meta"):  # initial weights would only cost time
+        tower = AscendQwen2_5_VisionTransformer(config, **kwargs)
+    tower = tower.to(dtype).to_empty(device="cpu")
+    tower.load_weights(state.items(), strict=True)
+    return tower
 
 
 def run_transformers(tower, pixels, grids):
@@ -127,9 +138,7 @@ def clip(frames, width, height):
     picture = skimage.data.coffee()
     slots = []
     for i in range(frames):
-        pixels, grids = preprocess(
-            np.ascontiguousarray(picture[4 * i : 4 * i + height, 7 * i : 7 * i + width])
-        )
+        pixels, grids = preprocess(np.ascontiguousarray(picture[4 * i : 4 * i + height, 7 * i : 7 * i + width]))
         slots.append(pixels.view(-1, 3, 2, 14, 14)[:, :, i % 2])
     pairs = [torch.stack(pair, dim=2).flatten(1) for pair in zip(slots[::2], slots[1::2], strict=True)]
     (_, h, w) = grids[0]

@@ -62,7 +62,7 @@ def linear(in_features: int, out_features: int, bias: bool, quant_config: Any, p
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps) * weight over the last dimension.
 
-    In fp32, and rounded to x's dtype before the weight, as transformers does (Zhang and Sennrich 2019).
+    In fp32 throughout and rounded once (Zhang and Sennrich 2019); transformers rounds before the weight too.
     """
 
     def __init__(self, hidden_size: int, eps: float = 1e-6) -> None:
@@ -76,7 +76,7 @@ class RMSNorm(nn.Module):
         _checks.last_dim("x", x, self.hidden_size)
         wide = x.float()
         scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return self.weight * (wide * scale).to(x.dtype)
+        return (wide * scale * self.weight).to(x.dtype)
 
 
 def act_and_mul(activation: Activation, gate_up: Tensor) -> Tensor:
