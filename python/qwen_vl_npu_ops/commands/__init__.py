@@ -1,0 +1,30 @@
+"""What the command line does, one module for each part; `qwen_vl_npu_ops.cli` has the options."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+
+class CommandError(Exception):
+    """A failure that the user can understand from its one line."""
+
+
+@contextlib.contextmanager
+def failing_as(subject: object, *errors: type[Exception]) -> Iterator[None]:
+    """Turn these errors into a CommandError that starts with the subject, a file usually."""
+    try:
+        yield
+    except errors as error:
+        message = " ".join(str(error).split())
+        subject = str(subject)
+        raise CommandError(message if message.startswith(subject) else f"{subject}: {message}") from error
+
+
+@contextlib.contextmanager
+def optional_packages(extra: str) -> Iterator[None]:
+    """Say which extra to install where an import inside fails."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise CommandError(f"{error.name} is not installed: run pip install 'qwen-vl-npu-ops[{extra}]'") from error
