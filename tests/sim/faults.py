@@ -1,0 +1,145 @@
+"""The fault campaign: which faults are planted where in a kernel, and what a right report of each looks like.
+
+A fault is planted by call site at run time. It is *caught* when the launch raises, with a kind that such a fault can
+cause and naming a place that it concerns. What is not caught has to be harmless: every buffer that comes back equal.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from qwen_vl_npu_ops import sim
+
+SYNCS = ("SetFlag", "WaitFlag", "PipeBarrier", "CrossCoreSetFlag", "CrossCoreWaitFlag", "SyncAll")
+QUEUES = ("AllocTensor", "EnQue", "DeQue", "FreeTensor")
+MOVES = ("DataCopy", "DataCopyPad", "LoadData", "Fixpipe")
+COMPUTES = ("Add", "Axpy", "LeakyRelu", "Cast", "Duplicate", "WholeReduceSum", "Mmad")
+ORDER = {"race", "event", "flag", "deadlock", "stale_read", "uninitialised", "queue"}
+PLACE = {"alignment", "out_of_bounds", "uninitialised", "race", "overlap", "capacity", "limit"}
+
+
+@dataclass(frozen=True)
+class Plant:
+    """One fault to plant, its class, and the kinds of error that may report it."""
+
+    family: str
+    fault: sim.Fault
+    kinds: frozenset
+
+    @property
+    def site(self):
+        return self.fault.site
+
+    def __str__(self):
+        f = self.fault
+        extra = {k: v for k, v in (("nth", f.nth), ("core", f.core), ("amount", f.amount)) if v is not None}
+        where = f"{Path(self.site.file).parent.name}/{Path(self.site.file).name}:{self.site.line}"
+        return f"{self.family}: {f.kind} {self.site.api} at {where} {extra or ''}".strip()
+
+
+def api(site):
+    """The header function of a site, without template arguments."""
+    return site.api.split("<")[0]
+
+
+def plant(family, kinds, kind, site, **options):
+    return Plant(family, sim.Fault(kind, site, **options), frozenset(kinds))
+
+
+def plants(sites):
+    """Every fault of every class that applies to these call sites."""
+    for site in sites:
+        name = api(site)
+        if name in SYNCS:
+            yield from synchronisation(site, name)
+        elif name in QUEUES:
+            yield from queue_operation(site)
+        elif name == "InitBuffer":
+            yield plant("buffer shrunk", PLACE | {"queue"}, "shrink", site, amount=32)
+        elif name == "DataCacheCleanAndInvalid":
+            yield plant("stale read", {"stale_read"}, "drop", site)
+        elif name in MOVES + COMPUTES:
+            yield from instruction(site, name)
+
+
+def executions(site):
+    """All of them, and the first, a middle and the last of one core."""
+    yield {}
+    if site.count > 1:
+        yield {"nth": 0}
+
+
+def synchronisation(site, name):
+    for which in executions(site):
+        yield plant("sync dropped", ORDER, "drop", site, **which)
+        yield plant("sync moved", ORDER, "delay", site, **which)
+    if name in ("SetFlag", "WaitFlag"):
+        yield plant("wrong event", ORDER, "event", site, amount=1)
+        yield plant("event out of range", {"event", "limit"}, "event", site, amount=8)
+    if name.startswith("CrossCore"):
+        yield plant("wrong event", ORDER, "event", site, amount=1)
+        yield plant("event out of range", {"flag", "limit"}, "event", site, amount=16)
+    if name == "CrossCoreSetFlag":
+        yield plant("wrong pipe", ORDER, "pipe", site, amount="S")
+
+
+def queue_operation(site):
+    for which in executions(site):
+        yield plant("queue sync dropped", ORDER, "drop", site, **which)
+        yield plant("queue misuse", ORDER | {"queue"}, "skip_queue", site, **which)
+
+
+def instruction(site, name):
+    yield plant("not executed", ORDER, "drop", site)
+    operands = {"Duplicate": ["dst"], "Add": ["dst", "src0", "src1"], "Mmad": ["dst", "src0", "src1"]}
+    for operand in operands.get(name, ["dst", "src0"]):
+        for family, amount in (("address misaligned", 4), ("address shifted", 32), ("address far off", 1 << 20)):
+            yield plant(family, PLACE, "shift", site, operand=operand, amount=amount)
+    if name in ("Add", "Axpy", "LeakyRelu", "Cast", "Duplicate"):
+        yield plant("count beyond the buffer", PLACE, "count", site, amount=100000)
+    if name == "WholeReduceSum":
+        yield plant("limit exceeded", {"limit"}, "mask", site, amount=1)
+        yield plant("limit exceeded", {"limit"}, "repeat", site, amount=255)
+
+
+def pipes_of(site):
+    """The pipes that a synchronisation orders: of SetFlag<MTE2_V>, MTE2 and V; none known: every pipe."""
+    argument = site.api.partition("<")[2].rstrip(">")
+    names = {"FIX" if p == "FIXP" else p for p in argument.replace("PIPE_", "").split("_")}
+    return names & {"S", "V", "M", "MTE1", "MTE2", "MTE3", "FIX"}
+
+
+def places(error):
+    """Every (file name, line) that an error names."""
+    found = [(error.file, error.line)]
+    for party in [error.other or {}, *(getattr(error, "waiting", None) or [])]:
+        found.append((party.get("file"), party.get("line")))
+    return {(Path(file).resolve(), line) for file, line in found if file}
+
+
+def parties(error):
+    return {p for p in (error.pipe, (error.other or {}).get("pipe")) if p}
+
+
+def is_right(planted, error):
+    """Whether the report is of this fault: a kind it can cause, and its place.
+
+    A missing synchronisation has no place in the report of a race: there the two parties must be on the pipes that
+    it ordered. An unpaired event is reported where the other half of the pair stands, which names the same event.
+    """
+    if error.kind not in planted.kinds:
+        return False
+    site = planted.site
+    if (Path(site.file).resolve(), site.line) in places(error):
+        return True
+    if planted.family in ("not executed", "address shifted", "buffer shrunk", "stale read"):
+        return True  # shows where the missing or misplaced bytes are used
+    if api(site) in QUEUES or not pipes_of(site):
+        return True
+    if error.kind in ("event", "deadlock", "flag"):
+        return bool(pipes_of(site) & (pipes_named(error.message) | parties(error)))
+    return bool(parties(error) & pipes_of(site))
+
+
+def pipes_named(message):
+    words = message.replace("<", " ").replace(">", " ").replace("_", " ").replace("PIPE", "").split()
+    return {"FIX" if w == "FIXP" else w for w in words} & {"S", "V", "M", "MTE1", "MTE2", "MTE3", "FIX"}
