@@ -27,9 +27,7 @@ def in_function(body):
     return HEADER + "__aicore__ inline void f(GM_ADDR x, uint32_t n) {\n" + body + "\n}\n"
 
 
-def launch_cpp(
-    entry="GM_ADDR x, Tiling tiling", body="KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);", before=TILING
-):
+def launch_cpp(entry="GM_ADDR x, Tiling tiling", body="KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);", before=TILING):
     return (
         f"{HEADER}{before}"
         f'extern "C" __global__ __aicore__ void op({entry}) {{\n  {body}\n}}\n'
@@ -72,8 +70,7 @@ BROKEN = {
     "virtual": [HEADER + "class K {\n  virtual void Run();\n};\n"],
     "recursion": [
         in_function("f(x, n - 1);"),
-        HEADER + "class K {\n  __aicore__ inline void A() { B(); }\n"
-        "  __aicore__ inline void B() { this->A(); }\n};\n",
+        HEADER + "class K {\n  __aicore__ inline void A() { B(); }\n  __aicore__ inline void B() { this->A(); }\n};\n",
         HEADER + "class K {\n  __aicore__ inline void A() { other.A(); }\n  K other;\n};\n",
     ],
     "static": [in_function("static int calls = 0;"), in_function("static constexpr int N = 1;")],
@@ -92,9 +89,7 @@ BROKEN_LAUNCH = {
         launch_cpp(entry="__gm__ uint8_t *x, Tiling tiling"),
         launch_cpp(entry="GM_ADDR x, const Tiling& tiling"),
         launch_cpp(body="KERNEL_TASK_TYPE(1, KERNEL_TYPE_AIV_ONLY);"),
-        launch_cpp().replace(
-            "launch_op(uint32_t blocks, void* stream", "launch_op(void* stream, uint32_t blocks"
-        ),
+        launch_cpp().replace("launch_op(uint32_t blocks, void* stream", "launch_op(void* stream, uint32_t blocks"),
         launch_cpp().split('extern "C" void launch_op')[0],
         launch_cpp()
         + 'extern "C" __global__ __aicore__ void other(GM_ADDR x) {\n'
@@ -114,9 +109,7 @@ BROKEN_LAUNCH = {
 GOOD = [
     in_function("AscendC::GlobalTensor<half> g;\ng.SetGlobalBuffer((__gm__ half*)x, n);"),
     in_function("if ASCEND_IS_AIC {\n  n = 1;\n}\nif ASCEND_IS_AIV {\n  n = 2;\n}"),
-    in_function(
-        "half y = (half)0.5;\nfloat z = 1.5f, w = 1e-6f;\nint h = 0x1e;\nhalf v = static_cast<half>(0.5);"
-    ),
+    in_function("half y = (half)0.5;\nfloat z = 1.5f, w = 1e-6f;\nint h = 0x1e;\nhalf v = static_cast<half>(0.5);"),
     in_function("const uint64_t mask[2] = {1, 0};\nAscendC::Std::tuple<int> t;"),
     HEADER + "template <typename T>\n__aicore__ inline void f(__gm__ T* x, AscendC::TPipe* pipe) {}\n",
     HEADER + "constexpr uint32_t N = 4;\nclass K {\n public:\n  __aicore__ inline K() {}\n"
@@ -128,9 +121,7 @@ GOOD = [
 
 
 def cases(table):
-    return [
-        pytest.param(rule, source, id=f"{rule}-{i}") for rule in table for i, source in enumerate(table[rule])
-    ]
+    return [pytest.param(rule, source, id=f"{rule}-{i}") for rule in table for i, source in enumerate(table[rule])]
 
 
 @pytest.mark.parametrize(("rule", "source"), cases(BROKEN))
@@ -153,9 +144,7 @@ def test_good_launch_is_left_alone(tmp_path):
 
 
 def test_nested_struct_in_an_included_file(tmp_path):
-    (tmp_path / "tiling.h").write_text(
-        "struct Shape {\n  uint32_t n[4];\n};\nstruct Tiling {\n  Shape shape;\n};\n"
-    )
+    (tmp_path / "tiling.h").write_text("struct Shape {\n  uint32_t n[4];\n};\nstruct Tiling {\n  Shape shape;\n};\n")
     assert rules(tmp_path, launch_cpp(before='#include "tiling.h"\n'), "launch.cpp") == []
 
 

@@ -13,6 +13,11 @@ SYNCS = ("SetFlag", "WaitFlag", "PipeBarrier", "CrossCoreSetFlag", "CrossCoreWai
 QUEUES = ("AllocTensor", "EnQue", "DeQue", "FreeTensor")
 MOVES = ("DataCopy", "DataCopyPad", "LoadData", "Fixpipe")
 COMPUTES = ("Add", "Axpy", "LeakyRelu", "Cast", "Duplicate", "WholeReduceSum", "Mmad")
+FAMILIES = [
+    "sync dropped", "sync moved", "wrong event", "event out of range", "wrong pipe", "queue sync dropped",
+    "queue misuse", "buffer shrunk", "stale read", "not executed", "address misaligned", "address shifted",
+    "address far off", "count beyond the buffer", "limit exceeded",
+]  # fmt: skip
 ORDER = {"race", "event", "flag", "deadlock", "stale_read", "uninitialised", "queue"}
 PLACE = {"alignment", "out_of_bounds", "uninitialised", "race", "overlap", "capacity", "limit"}
 
@@ -28,6 +33,10 @@ class Plant:
     @property
     def site(self):
         return self.fault.site
+
+    def reason(self, verdict):
+        """Why it is right that this fault goes unreported, or None."""
+        return None
 
     def __str__(self):
         f = self.fault

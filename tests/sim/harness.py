@@ -38,9 +38,11 @@ def launch(library, kernel, *arguments, blocks=1):
 def check_bytes(got, expected, context=""):
     """Equality of two images, naming the first byte that differs."""
     wrong = np.flatnonzero(got != expected)
-    assert wrong.size == 0, (
-        f"{wrong.size} bytes differ, the first at {wrong[0]}: {got[wrong[0]]:#x}, expected {expected[wrong[0]]:#x} {context}"
-    )
+    if wrong.size:
+        at = wrong[0]
+        raise AssertionError(
+            f"{wrong.size} bytes differ, the first at {at}: {got[at]:#x}, expected {expected[at]:#x} {context}"
+        )
 
 
 def random_bits(rng, dtype, count, *, floating=None):

@@ -21,6 +21,11 @@ IMAGE = 3 * REGION
 FORMATS = {"half": HALF, "float": FLOAT}
 DTYPES = {"half": np.float16, "float": np.float32, "int16_t": np.int16, "int32_t": np.int32}
 
+
+def relu(x):
+    return np.maximum(x, x.dtype.type(0))
+
+
 # name: (code in vector.cpp, number of tensor sources, what it computes from dst, sources and scalar)
 COMMON = {
     "Add": (0, 2, lambda d, a, b, s: a + b),
@@ -34,27 +39,41 @@ COMMON = {
     "Mins": (8, 1, lambda d, a, b, s: np.minimum(a, s)),
     "Duplicate": (9, 0, lambda d, a, b, s: np.full_like(d, s)),
     "Copy": (10, 1, lambda d, a, b, s: a),
+    "Add, mask register": (11, 2, lambda d, a, b, s: a + b),
+    "Add, counter mode": (12, 2, lambda d, a, b, s: a + b),
 }
 FLOATING = {
     "Div": (20, 2, lambda d, a, b, s: a / b),
     "MulAddDst": (21, 2, lambda d, a, b, s: a * b + d),
     "Abs": (24, 1, lambda d, a, b, s: np.abs(a)),
     "Sqrt": (26, 1, lambda d, a, b, s: np.sqrt(a)),
-    "Relu": (28, 1, lambda d, a, b, s: np.maximum(a, a.dtype.type(0))),
+    "Relu": (28, 1, lambda d, a, b, s: relu(a)),
     "LeakyRelu": (29, 1, lambda d, a, b, s: np.where(a >= 0, a, a * s)),
     "Axpy": (30, 1, lambda d, a, b, s: a * s + d),
+    "AddRelu": (31, 2, lambda d, a, b, s: relu(a + b)),
+    "SubRelu": (32, 2, lambda d, a, b, s: relu(a - b)),
+    "FusedMulAdd": (33, 2, lambda d, a, b, s: a * d + b),
+    "FusedMulAddRelu": (34, 2, lambda d, a, b, s: relu(a * d + b)),
+}
+SHIFTS = {
+    "ShiftLeft": (43, 1, lambda d, a, b, s: a << s),
+    "ShiftRight": (44, 1, lambda d, a, b, s: a >> s),
 }
 BITS = {
     "And": (40, 2, lambda d, a, b, s: a & b),
     "Or": (41, 2, lambda d, a, b, s: a | b),
     "Not": (42, 1, lambda d, a, b, s: ~a),
 }
+TABLE = COMMON | FLOATING | BITS | SHIFTS
 OPERATIONS = [("half", n) for n in COMMON | FLOATING] + [("float", n) for n in COMMON | FLOATING]
-OPERATIONS += [("int16_t", n) for n in COMMON | BITS] + [("int32_t", n) for n in COMMON]
+OPERATIONS += [("int16_t", n) for n in COMMON | BITS | SHIFTS]
+OPERATIONS += [("int32_t", n) for n in COMMON | SHIFTS]
+# Forms that an operation has: 0 counts elements, 1 counts lanes of each repeat, 2 has a bit per lane.
+FORMS = {"Copy": [1, 2], "Add, mask register": [2], "Add, counter mode": [0]}
 # Multiply and add: the documents do not say whether the product is rounded on its own.
-TWO_ROUNDINGS = {"MulAddDst", "Axpy"}
+TWO_ROUNDINGS = {"MulAddDst", "Axpy", "FusedMulAdd", "FusedMulAddRelu"}
 # What an undocumented choice decides: which of two zeros, what to make of a NaN.
-ORDERED = {"Max", "Min", "Maxs", "Mins", "Relu", "LeakyRelu"}
+ORDERED = {"Max", "Min", "Maxs", "Mins", "Relu", "LeakyRelu", "AddRelu", "SubRelu", "FusedMulAddRelu"}
 
 
 def make_image(seed, dtype, operation):
@@ -70,21 +89,30 @@ def make_image(seed, dtype, operation):
 def operands(case, size):
     """Addresses of dst, src0 and src1 (byte addresses of every active element)."""
     starts = (case.dst, case.src0, case.src1)
+    if case.operation == COMMON["Add, counter mode"][0]:
+        lanes = 256 // size
+        return [
+            addresses(start, size, lanes, lanes, -(-case.count // lanes), block, repeat).ravel()[: case.count]
+            for start, block, repeat in zip(starts, *strides_of(case), strict=True)
+        ]
     if case.form == 0:
         return [start + np.arange(case.count) * size for start in starts]
     mask = case.maskLow if case.form == 1 else (case.maskLow, case.maskHigh)
-    blocks = (case.dstBlock, case.src0Block, case.src1Block)
-    repeats = (case.dstRepeat, case.src0Repeat, case.src1Repeat)
     return [
         addresses(start, size, mask, 256 // size, case.repeat, block, repeat)
-        for start, block, repeat in zip(starts, blocks, repeats, strict=True)
+        for start, block, repeat in zip(starts, *strides_of(case), strict=True)
     ]
+
+
+def strides_of(case):
+    blocks = (case.dstBlock, case.src0Block, case.src1Block)
+    return blocks, (case.dstRepeat, case.src0Repeat, case.src1Repeat)
 
 
 def expected_image(image, case, dtype, operation):
     """The image after the operation, and the elements that may differ in their last place: {address: values}."""
     kind = DTYPES[dtype]
-    _, _, compute = (COMMON | FLOATING | BITS)[operation]
+    _, _, compute = TABLE[operation]
     dst, src0, src1 = operands(case, np.dtype(kind).itemsize)
     d, a, b = (read(image, where, kind) for where in (dst, src0, src1))
     scalar = kind(case.scalar)
@@ -103,9 +131,9 @@ def expected_image(image, case, dtype, operation):
 def cases(draw):
     dtype, operation = draw(st.sampled_from(OPERATIONS))
     size = np.dtype(DTYPES[dtype]).itemsize
-    code, sources, _ = (COMMON | FLOATING | BITS)[operation]
+    code, sources, _ = TABLE[operation]
     lanes = 256 // size
-    form = draw(st.sampled_from([1, 2] if operation == "Copy" else [0, 1, 2]))
+    form = draw(st.sampled_from(FORMS.get(operation, [0, 1, 2])))
     if form == 1:
         low, high = draw(st.integers(1, lanes)), 0
     else:
@@ -123,6 +151,7 @@ def cases(draw):
         case.src0, case.src0Block, case.src0Repeat = case.dst, case.dstBlock, case.dstRepeat
     written = operands(case, size)[0]
     assume(len(np.unique(written)) == written.size)  # no element written by two repeats
+    assume(max((w.max() for w in operands(case, size) if w.size), default=0) < IMAGE - 4)
     return dtype, operation, case, draw(st.integers(0, 2**32))
 
 

@@ -107,6 +107,18 @@ __aicore__ inline void RunCommon(Arena& arena, const VectorCase& c) {
         AscendC::Duplicate(dst, scalar, mask, c.repeat, c.dstBlock, c.dstRepeat);
       }
       break;
+    case 11:  // the mask comes from the register: bits
+      AscendC::SetVectorMask<T>(c.maskHigh, c.maskLow);
+      AscendC::Add<T, false>(dst, src0, src1, AscendC::MASK_PLACEHOLDER, c.repeat, binary);
+      AscendC::ResetMask();
+      break;
+    case 12:  // counter mode: elements in all, whatever the repeat count
+      AscendC::SetMaskCount();
+      AscendC::SetVectorMask<T, AscendC::MaskMode::COUNTER>(c.count);
+      AscendC::Add<T, false>(dst, src0, src1, AscendC::MASK_PLACEHOLDER, 1, binary);
+      AscendC::SetMaskNorm();
+      AscendC::ResetMask();
+      break;
     case 10: {
       AscendC::CopyRepeatParams copy(c.dstBlock, c.src0Block, c.dstRepeat, c.src0Repeat);
       if (c.form == 1) {
@@ -134,8 +146,21 @@ __aicore__ inline void RunFloating(Arena& arena, const VectorCase& c) {
     UNARY(28, Relu)
     SCALAR(29, LeakyRelu)
     SCALAR(30, Axpy)
+    BINARY(31, AddRelu)
+    BINARY(32, SubRelu)
+    BINARY(33, FusedMulAdd)
+    BINARY(34, FusedMulAddRelu)
     default:
       RunCommon<T>(arena, c);
+  }
+}
+
+template <typename T>
+__aicore__ inline void RunShifts(Arena& arena, const VectorCase& c) {
+  UNPACK(T)
+  switch (c.operation) {
+    SCALAR(43, ShiftLeft)
+    SCALAR(44, ShiftRight)
   }
 }
 
@@ -146,6 +171,8 @@ __aicore__ inline void RunBits(Arena& arena, const VectorCase& c) {
     BINARY(40, And)
     BINARY(41, Or)
     UNARY(42, Not)
+    default:
+      RunShifts<T>(arena, c);
   }
 }
 
@@ -181,6 +208,10 @@ extern "C" __global__ __aicore__ void vector_int32_t(GM_ADDR image, VectorCase c
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);
   Arena arena;
   arena.Load(image, c.bytes);
-  RunCommon<int32_t>(arena, c);
+  if (c.operation < 40) {
+    RunCommon<int32_t>(arena, c);
+  } else {
+    RunShifts<int32_t>(arena, c);
+  }
   arena.Store();
 }

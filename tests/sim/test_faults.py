@@ -1,0 +1,91 @@
+"""The campaign: every fault of every class planted in the sample kernels is reported, or does no harm.
+
+`pytest` runs a seeded sample of each class, `pytest --full` every fault; the summary at the end prints how many.
+"""
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scenarios
+from faults import FAMILIES, is_right, plants
+
+from qwen_vl_npu_ops import sim
+
+PER_FAMILY = 6  # of each class in each kernel, when not everything runs
+
+
+def baseline(scenario):
+    results, chip = scenario.run()
+    scenario.check(results)
+    return chip.sites()
+
+
+def chosen(scenario, full):
+    """The faults to plant, by class: all of them, or a sample that is the same in every run."""
+    families = {family: [] for family in FAMILIES}
+    for planted in plants(baseline(scenario)):
+        families[planted.family].append(planted)
+    picks = []
+    for family, all_of_it in families.items():
+        picker = random.Random(f"{scenario.name} {family}")
+        picks += all_of_it if full or len(all_of_it) <= PER_FAMILY else picker.sample(all_of_it, PER_FAMILY)
+    return picks
+
+
+def outcome(scenario, planted):
+    """(verdict, detail) of one planted fault.
+
+    caught: reported, as a kind it can cause and at its place. misplaced: reported otherwise. not executed: the fault
+    did not take effect. harmless: nothing reported, and every result is what it is without the fault. other
+    program: nothing reported and other results. Only the last kind needs a reason why the simulator cannot know.
+    """
+    with sim.device("910B1", faults=[planted.fault]) as device:
+        arrays = [a.copy() for a in scenario.arrays]
+        try:
+            scenario.launch(arrays)
+        except sim.SimulatorError as error:
+            return ("caught" if is_right(planted, error) else "misplaced"), str(error)
+        if not any(device.fired()):
+            return "not executed", ""
+    same = all(np.array_equal(arrays[i], wanted) for i, wanted in scenario.expected.items())
+    return ("harmless" if same else "other program"), ""
+
+
+@pytest.mark.parametrize("scenario", scenarios.SMALL, ids=lambda s: s.name)
+def test_campaign(scenario, full, campaign):
+    missed = []
+    for planted in chosen(scenario, full):
+        verdict, detail = outcome(scenario, planted)
+        campaign[planted.family][verdict] += 1
+        reason = planted.reason(verdict)
+        if verdict not in ("caught", "not executed") and reason is None:
+            missed.append(f"{verdict}: {planted}  {detail}")
+        elif verdict not in ("caught", "not executed"):
+            campaign["reasons"][f"{scenario.name}: {reason}"] += 1
+    assert not missed, f"{len(missed)} faults:\n" + "\n".join(missed)
+
+
+def test_every_class_of_fault_is_planted_somewhere():
+    planted = Counter()
+    for scenario in scenarios.SMALL:
+        planted.update(p.family for p in plants(baseline(scenario)))
+    assert set(planted) == set(FAMILIES)
+
+
+@pytest.mark.parametrize("scenario", scenarios.SMALL, ids=lambda s: s.name)
+def test_sites_are_lines_of_the_kernel(scenario):
+    for site in baseline(scenario):
+        line = Path(site.file).read_text().splitlines()[site.line - 1]
+        assert site.api.split("<")[0] in line or site.api.split("<")[0] in ("DataCopy", "Nd2Nz")
+        assert site.count > 0
+
+
+def test_an_unknown_fault_is_refused():
+    scenario = scenarios.axpy()
+    site = next(s for s in baseline(scenario) if s.api.startswith("Axpy"))
+    for fault in (sim.Fault("skip_queue", site), sim.Fault("no such kind", site)):
+        with pytest.raises(ValueError, match="fault|kind|apply"):
+            scenario.run(faults=[fault])
