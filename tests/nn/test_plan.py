@@ -1,4 +1,4 @@
-"""VisionPlan against transformers' own metadata, and its promises: cached, immutable, no needless copies, clear errors."""
+"""VisionPlan against transformers' own metadata, and its promises: cached, immutable, few copies, clear errors."""
 
 import dataclasses
 

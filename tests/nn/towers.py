@@ -61,7 +61,7 @@ def run_transformers(tower, pixels, grids):
 
 
 def fp64_tower(state, config, pixels, grids, *, interleaved=False):
-    """The tower in fp64, out of transformers' weights and names, written apart from `nn`; weights one layer at a time."""
+    """The tower in fp64, out of transformers' weights and names, written apart from `nn`."""
     plan = VisionPlan.build(grids, config)
     heads, head_dim = plan.config.num_heads, plan.config.head_dim
 
@@ -132,8 +132,9 @@ def preprocess(image):
 
 @functools.cache
 def clip(frames, width, height):
-    """A video: a window that pans over a photo. The processor repeats an image over a patch's two frames; here the first
-    frame of a patch comes from one picture, the second from the next.
+    """A video: a window that pans over a photo.
+
+    The processor repeats an image over a patch's two frames; here each of the two comes from a picture of its own.
     """
     picture = skimage.data.coffee()
     slots = []

@@ -4,6 +4,7 @@ Where they differ from `qwen_vl_npu_ops.nn`: hidden states are `[s, b, c]`, `cu_
 the segments (on the CPU, no leading zero), and head sizes between 64 and 128 are padded to 128.
 """
 
+# ruff: noqa: N801 (class names are the seed's)
 from __future__ import annotations
 
 from typing import Any

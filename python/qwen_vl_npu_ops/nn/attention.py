@@ -1,5 +1,6 @@
 """Attention and the transformer block."""
 
+# ruff: noqa: N801 (class names are the seed's)
 from __future__ import annotations
 
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .. import _checks, ops
-from .layers import Activation, AscendQwen2_5_VisionMLP, NormLayer, linear, make_norm, silu_and_mul
+from .layers import Activation, AscendQwen2_5_VisionMLP, NormLayer, layer_name, linear, make_norm, silu_and_mul
 
 
 class AscendQwen2_5_VisionAttention(nn.Module):
@@ -40,8 +41,8 @@ class AscendQwen2_5_VisionAttention(nn.Module):
         self.padded_head_dim = check_pad_head_dim(pad_head_dim, self.head_dim)
         self.interleaved = _checks.a_bool("interleaved", interleaved)
         width = num_heads * self.padded_head_dim
-        self.qkv = linear(embed_dim, 3 * width, True, quant_config, f"{prefix}.qkv")
-        self.proj = linear(width, embed_dim, True, quant_config, f"{prefix}.proj")
+        self.qkv = linear(embed_dim, 3 * width, True, quant_config, layer_name(prefix, "qkv"))
+        self.proj = linear(width, embed_dim, True, quant_config, layer_name(prefix, "proj"))
         self.requires_grad_(False)
 
     def split_qkv(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,9 +51,7 @@ class AscendQwen2_5_VisionAttention(nn.Module):
         q, k, v = qkv.unflatten(-1, (3, self.num_heads, self.padded_head_dim)).unbind(-3)
         return q, k, v
 
-    def forward(
-        self, x: Tensor, cu_seqlens: Tensor, cos: Tensor, sin: Tensor, max_seqlen: int | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, cu_seqlens: Tensor, cos: Tensor, sin: Tensor, max_seqlen: int | None = None) -> Tensor:
         """`x [T, C]` -> `[T, C]`.
 
         Args:
@@ -108,16 +107,14 @@ class AscendQwen2_5_VisionBlock(nn.Module):
             num_heads,
             dim,
             quant_config,
-            f"{prefix}.attn",
+            layer_name(prefix, "attn"),
             interleaved=interleaved,
             pad_head_dim=pad_head_dim,
         )
-        self.mlp = AscendQwen2_5_VisionMLP(dim, mlp_hidden_dim, True, act_fn, quant_config, f"{prefix}.mlp")
+        self.mlp = AscendQwen2_5_VisionMLP(dim, mlp_hidden_dim, True, act_fn, quant_config, layer_name(prefix, "mlp"))
         self.requires_grad_(False)
 
-    def forward(
-        self, x: Tensor, cu_seqlens: Tensor, cos: Tensor, sin: Tensor, max_seqlen: int | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, cu_seqlens: Tensor, cos: Tensor, sin: Tensor, max_seqlen: int | None = None) -> Tensor:
         """`x [T, C]` -> `[T, C]`; the other arguments as in `AscendQwen2_5_VisionAttention.forward`."""
         x = x + self.attn(self.norm1(x), cu_seqlens, cos, sin, max_seqlen)
         return x + self.mlp(self.norm2(x))

@@ -1,5 +1,6 @@
 """The tower's small parts: linear layers, RMSNorm, MLP, rotary frequencies, patch embedding, patch merger."""
 
+# ruff: noqa: N801 (class names are the seed's)
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -29,9 +30,7 @@ class QuantLinear(nn.Module):
         super().__init__()
         self.quant_method = method
         dtype = torch.get_default_dtype()
-        self.bias = (
-            nn.Parameter(torch.zeros(out_features, dtype=dtype), requires_grad=False) if bias else None
-        )
+        self.bias = nn.Parameter(torch.zeros(out_features, dtype=dtype), requires_grad=False) if bias else None
         method.create_weights(self, in_features, [out_features], in_features, out_features, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,17 +45,19 @@ def linear(in_features: int, out_features: int, bias: bool, quant_config: Any, p
         quant_config: None, or an object with vLLM's `QuantizationConfig.get_quant_method(layer, prefix)`,
             which returns the layer's quantisation method, or None to leave the layer as it is.
     """
-    _checks.a_string("prefix", prefix)
     plain = partial(nn.Linear, in_features, out_features, bias=bias)
     if quant_config is None:
         return plain()
     if not hasattr(quant_config, "get_quant_method"):
-        raise TypeError(
-            f"quant_config: expected None or one with get_quant_method, got {type(quant_config).__name__}"
-        )
+        raise TypeError(f"quant_config: expected None or one with get_quant_method, got {type(quant_config).__name__}")
     layer = plain(device="meta")  # only there to be looked at
     method = quant_config.get_quant_method(layer, prefix)
     return plain() if method is None else QuantLinear(method, in_features, out_features, bias)
+
+
+def layer_name(prefix: str, name: str) -> str:
+    """A layer's full name in the model, as `quant_config` sees it."""
+    return f"{prefix}.{name}" if _checks.a_string("prefix", prefix) else name
 
 
 class RMSNorm(nn.Module):
@@ -119,9 +120,9 @@ class AscendQwen2_5_VisionMLP(nn.Module):
         _checks.a_bool("bias", bias)
         self.act_fn = _check_act_fn(act_fn, hidden_features)
         self.gate_up_proj = linear(
-            in_features, 2 * hidden_features, bias, quant_config, f"{prefix}.gate_up_proj"
+            in_features, 2 * hidden_features, bias, quant_config, layer_name(prefix, "gate_up_proj")
         )
-        self.down_proj = linear(hidden_features, in_features, bias, quant_config, f"{prefix}.down_proj")
+        self.down_proj = linear(hidden_features, in_features, bias, quant_config, layer_name(prefix, "down_proj"))
         self.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,8 +137,7 @@ def _check_act_fn(act_fn: Any, hidden_features: int) -> Activation:
     shape = list(act_fn(torch.zeros(1, 2 * hidden_features, device="meta")).shape)
     if shape != [1, hidden_features]:
         raise ValueError(
-            f"act_fn: expected [1, {2 * hidden_features}] -> [1, {hidden_features}] (act and multiply), "
-            f"got {shape}"
+            f"act_fn: expected [1, {2 * hidden_features}] -> [1, {hidden_features}] (act and multiply), got {shape}"
         )
     return act_fn
 
@@ -217,9 +217,9 @@ class AscendQwen2_5_VisionPatchMerger(nn.Module):
         # Three entries, the activation in the middle, so that parameters are called mlp.0 and mlp.2 as in
         # checkpoints.
         self.mlp = nn.Sequential(
-            linear(self.hidden_size, self.hidden_size, True, quant_config, f"{prefix}.mlp.0"),
+            linear(self.hidden_size, self.hidden_size, True, quant_config, layer_name(prefix, "mlp.0")),
             nn.GELU(),
-            linear(self.hidden_size, d_model, True, quant_config, f"{prefix}.mlp.2"),
+            linear(self.hidden_size, d_model, True, quant_config, layer_name(prefix, "mlp.2")),
         )
         self.requires_grad_(False)
 

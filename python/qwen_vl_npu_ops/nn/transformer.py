@@ -1,5 +1,6 @@
 """The whole vision tower."""
 
+# ruff: noqa: N801 (class names are the seed's)
 from __future__ import annotations
 
 import contextlib
@@ -23,6 +24,7 @@ from .layers import (
     AscendQwen2_5_VisionPatchMerger,
     AscendQwen2_5_VisionRotaryEmbedding,
     RMSNorm,
+    layer_name,
 )
 
 
@@ -87,7 +89,7 @@ class AscendQwen2_5_VisionTransformer(nn.Module):
                 ACT_AND_MUL[config.hidden_act],
                 norm_layer,
                 quant_config,
-                _join(prefix, f"blocks.{layer}"),
+                layer_name(prefix, f"blocks.{layer}"),
                 interleaved=interleaved,
                 pad_head_dim=pad_head_dim,
             )
@@ -99,7 +101,7 @@ class AscendQwen2_5_VisionTransformer(nn.Module):
             norm_layer,
             config.spatial_merge_size,
             quant_config,
-            _join(prefix, "merger"),
+            layer_name(prefix, "merger"),
         )
 
     @property
@@ -142,9 +144,7 @@ class AscendQwen2_5_VisionTransformer(nn.Module):
     def _plan_for(self, x: Tensor, grid_thw: Any, plan: VisionPlan | None) -> VisionPlan:
         _checks.shape("x", x, (None, self.config.patch_dim))
         if (grid_thw is None) == (plan is None):
-            raise ValueError(
-                f"grid_thw, plan: expected one of the two, got {'neither' if plan is None else 'both'}"
-            )
+            raise ValueError(f"grid_thw, plan: expected one of the two, got {'neither' if plan is None else 'both'}")
         if plan is None:
             plan = VisionPlan.build(grid_thw, self.config, self.device)
         elif not isinstance(plan, VisionPlan):
@@ -182,9 +182,7 @@ class AscendQwen2_5_VisionTransformer(nn.Module):
         Each value stands at both members of its pair; padding is where the weights have theirs.
         """
         _checks.shape("rotary_pos_emb", rotary_pos_emb, (None, self.head_dim // 2))
-        cos, sin = (
-            self._full_width(table)[None, :, None] for table in (rotary_pos_emb.cos(), rotary_pos_emb.sin())
-        )
+        cos, sin = (self._full_width(table)[None, :, None] for table in (rotary_pos_emb.cos(), rotary_pos_emb.sin()))
         return cos, sin
 
     def _full_width(self, table: Tensor) -> Tensor:
@@ -207,9 +205,7 @@ class AscendQwen2_5_VisionTransformer(nn.Module):
         size, padded = self.head_dim // parts, self.padded_head_dim // parts
         dim %= data.dim()
         unpadded_dims = [0, 0] * (data.dim() - 1 - dim)
-        return F.pad(data.unflatten(dim, (-1, size)), [*unpadded_dims, 0, padded - size]).flatten(
-            dim, dim + 1
-        )
+        return F.pad(data.unflatten(dim, (-1, size)), [*unpadded_dims, 0, padded - size]).flatten(dim, dim + 1)
 
     def pad_qkv_weight(self, data: Tensor) -> Tensor:
         """`[n*D, C] -> [n*Dp, C]`, n = 3*H for the fused weight, H for one of q, k, v."""
@@ -292,7 +288,3 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
-
-
-def _join(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix else name
