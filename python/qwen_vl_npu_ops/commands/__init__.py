@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from .. import ops
+
 
 class CommandError(Exception):
     """A failure that the user can understand from its one line."""
@@ -16,7 +18,7 @@ def failing_as(subject: object, *errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        message = " ".join(str(error).split())
+        message = " ".join((getattr(error, "strerror", None) or str(error)).split())
         subject = str(subject)
         raise CommandError(message if message.startswith(subject) else f"{subject}: {message}") from error
 
@@ -28,3 +30,9 @@ def optional_packages(extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise CommandError(f"{error.name} is not installed: run pip install 'qwen-vl-npu-ops[{extra}]'") from error
+
+
+def live_isa() -> str:
+    """The instruction set that the CPU kernels run on; a CommandError where the environment forces an unknown one."""
+    with failing_as("QWEN_VL_NPU_OPS_ISA", ValueError):
+        return ops.cpu_isa()

@@ -18,6 +18,7 @@ from rich.table import Table
 from torch import Tensor
 
 from .. import accuracy, ops, reference
+from . import live_isa
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 PACKAGES = ("qwen-vl-npu-ops", "torch", "torch-npu", "transformers", "safetensors", "numpy")
@@ -74,7 +75,8 @@ class Report:
 
 def diagnose() -> Report:
     """Look at the machine and run every check; takes a few seconds."""
-    return Report(_packages(), _machine(), _back_end(), [check(case, dtype) for case in cases() for dtype in DTYPES])
+    back_end = _back_end()
+    return Report(_packages(), _machine(), back_end, [check(case, dtype) for case in cases() for dtype in DTYPES])
 
 
 def cases() -> Iterator[Case]:
@@ -174,7 +176,7 @@ def _cpu_model() -> str:
 def _back_end() -> dict[str, Any]:
     return {
         "back end": "cpu",
-        "instruction set": ops.cpu_isa(),
+        "instruction set": live_isa(),
         "instruction sets available": ops.available_cpu_isas(),
         "npu operators built in": all(
             torch._C._dispatch_has_kernel_for_dispatch_key(f"qwen_vl_npu_ops::{op}", "PrivateUse1") for op in OPERATORS

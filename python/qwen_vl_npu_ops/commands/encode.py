@@ -19,11 +19,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .. import __version__, ops
+from .. import __version__
 from ..config import VisionConfig
 from ..nn import AscendQwen2_5_VisionTransformer
 from ..plan import VisionPlan
-from . import CommandError, failing_as, tower
+from . import CommandError, failing_as, live_isa, tower
 from .inputs import Input, open_processor, read_image, read_video
 
 
@@ -98,6 +98,7 @@ def run(request: Request, output: Console, log: Console) -> None:
         CommandError: a file that cannot be read or written, weights that do not fit, infinite or NaN results.
     """
     stages = Stages()
+    isa = live_isa()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=log, transient=True) as progress:
         processor = open_processor(request.config, request.weights)
@@ -107,20 +108,20 @@ def run(request: Request, output: Console, log: Console) -> None:
             model = open_tower(request, progress)
         embeddings = encode(model, inputs, stages, progress)
 
-    output.print(*_headlines(request), sep="\n", highlight=False, soft_wrap=True)
+    output.print(*_headlines(request, isa), sep="\n", highlight=False, soft_wrap=True)
     output.print(_input_table(inputs, embeddings))
     output.print(_stage_table(stages))
     if request.out is not None:
         save(request, inputs, embeddings, request.out)
         output.print(f"embeddings: {request.out}", highlight=False, soft_wrap=True)
+    wrong = sum(int((~rows.isfinite()).sum()) for rows in embeddings)
+    if wrong:
+        raise CommandError(f"{wrong} of the embeddings' values are infinite or NaN")
     if request.plot is not None:
         from .plot import draw
 
         draw(inputs, embeddings, request.config.spatial_merge_size, request.plot)
         output.print(f"picture: {request.plot}", highlight=False, soft_wrap=True)
-    wrong = sum(int((~rows.isfinite()).sum()) for rows in embeddings)
-    if wrong:
-        raise CommandError(f"{wrong} of the embeddings' values are infinite or NaN")
 
 
 def read_inputs(request: Request, processor: Any) -> list[Input]:
@@ -183,13 +184,13 @@ def save(request: Request, inputs: Sequence[Input], embeddings: Sequence[Tensor]
         save_file(tensors, path, metadata=metadata)
 
 
-def _headlines(request: Request) -> list[str]:
+def _headlines(request: Request, isa: str) -> list[str]:
     config = request.config
     lines = [
         f"tower: {config.depth} layers, hidden {config.hidden_size}, output {config.out_hidden_size}, "
         f"{str(request.dtype).removeprefix('torch.')}",
         f"weights: {request.weights_origin}",
-        f"back end: cpu, {ops.cpu_isa()}, {torch.get_num_threads()} threads",
+        f"back end: cpu, {isa}, {torch.get_num_threads()} threads",
     ]
     if request.weights is None:
         lines[1] += " (untrained: the embeddings mean nothing to a language model)"

@@ -18,7 +18,8 @@ with optional_packages("encode"):
 # Steps of a video that are drawn.
 MAX_STEPS = 4
 COLUMNS = 2  # of pairs
-PAIR_WIDTH, PAIR_HEIGHT = 7.0, 2.9  # inches
+IMAGE_WIDTH, TITLE_HEIGHT = 3.5, 0.3  # inches
+MAX_SHAPE = 2.0  # height over width of the tallest image that gets the whole width
 
 
 def supported_suffixes() -> list[str]:
@@ -50,9 +51,11 @@ def draw(inputs: Sequence[Input], embeddings: Sequence[Tensor], merge_size: int,
         path: where to write; its suffix says which format.
     """
     pairs = [pair for item, rows in zip(inputs, embeddings, strict=True) for pair in _pairs(item, rows, merge_size)]
-    lines = -(-len(pairs) // COLUMNS)
-    figure = Figure(figsize=(PAIR_WIDTH * min(len(pairs), COLUMNS), PAIR_HEIGHT * lines), layout="constrained")
-    axes = figure.subplots(lines, 2 * min(len(pairs), COLUMNS), squeeze=False).flat
+    columns = min(len(pairs), COLUMNS)
+    shapes = [min(image.height / image.width, MAX_SHAPE) for _, image, _ in pairs]
+    heights = [IMAGE_WIDTH * max(shapes[i : i + columns]) + TITLE_HEIGHT for i in range(0, len(pairs), columns)]
+    figure = Figure(figsize=(2 * IMAGE_WIDTH * columns, sum(heights)), layout="constrained")
+    axes = figure.subplots(len(heights), 2 * columns, squeeze=False, height_ratios=heights).flat
     for axis in axes:
         axis.set_axis_off()
     for i, (title, image, colours) in enumerate(pairs):
