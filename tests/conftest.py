@@ -2,6 +2,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -14,3 +15,9 @@ def pytest_addoption(parser):
 def full(request) -> bool:
     """Whether every case is wanted."""
     return request.config.getoption("--full")
+
+
+def pytest_configure(config):
+    # The same examples on every run; --full draws new ones.
+    settings.register_profile("suite", deadline=None, derandomize=not config.getoption("--full"))
+    settings.load_profile("suite")

@@ -5,8 +5,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
+
+#include "cpu/kernels.h"
 
 namespace qwen_vl_npu_ops {
+
+const CpuKernels& checked_cpu_kernels() {
+  try {
+    return cpu_kernels();
+  } catch (const std::invalid_argument& error) {
+    TORCH_CHECK_VALUE(false, error.what());
+  }
+}
 
 DType checked_dtype(const char* op, const char* argument, const at::Tensor& tensor) {
   switch (tensor.scalar_type()) {
@@ -94,8 +105,8 @@ RotaryTable checked_table(const char* op, const at::Tensor& cos, const at::Tenso
               c10::str("shape ", cos.sizes()));
   QVNO_EXPECT(sin_rows.sizes() == cos_rows.sizes(), op, "sin", c10::str("cos's shape ", cos.sizes()),
               c10::str("shape ", sin.sizes()));
-  return {cos_rows.const_data_ptr(), sin_rows.const_data_ptr(), dtype, cos_rows.stride(0), sin_rows.stride(0),
-          interleaved && full ? 2 : 1};
+  return {cos_rows.const_data_ptr(), sin_rows.const_data_ptr(), dtype,
+          cos_rows.stride(0),        sin_rows.stride(0),        interleaved && full ? 2 : 1};
 }
 
 std::vector<int64_t> checked_cu_seqlens(const char* op, const at::Tensor& cu_seqlens, int64_t tokens) {
@@ -114,8 +125,8 @@ std::vector<int64_t> checked_cu_seqlens(const char* op, const at::Tensor& cu_seq
     QVNO_EXPECT(ends[i] >= ends[i - 1], op, "cu_seqlens", "cumulative lengths that never decrease",
                 c10::str(ends[i], " after ", ends[i - 1], " at index ", i));
   }
-  QVNO_EXPECT(ends.back() <= tokens, op, "cu_seqlens", c10::str("a last value of at most ", tokens, " tokens"),
-              ends.back());
+  QVNO_EXPECT(ends.back() <= tokens, op, "cu_seqlens",
+              c10::str("a last value of at most ", tokens, " tokens"), ends.back());
   return ends;
 }
 

@@ -18,7 +18,12 @@
 
 namespace qwen_vl_npu_ops {
 
+struct CpuKernels;
+
 constexpr int64_t kMaxHeadDim = 256;
+
+// cpu_kernels(), where a bad QWEN_VL_NPU_OPS_ISA is a ValueError.
+const CpuKernels& checked_cpu_kernels();
 
 // fp32, fp16 or bf16; anything else is a TypeError.
 DType checked_dtype(const char* op, const char* argument, const at::Tensor& tensor);

@@ -88,7 +88,7 @@ void gemm(const PatchEmbed& e, const at::Tensor& rows, at::Tensor out) {
 void run(const PatchEmbed& e, const at::Tensor& out) {
   at::NoGradGuard no_grad;
   if (!e.has_index && e.pixels.scalar_type() == e.weight.scalar_type()) return gemm(e, e.pixels, out);
-  const CpuKernels& kernels = cpu_kernels();
+  const CpuKernels& kernels = checked_cpu_kernels();
   const int64_t columns = e.pixels.size(1);
   const at::Tensor panel = at::empty({std::min(kPanelRows, e.out_rows), columns}, e.weight.options());
   for (int64_t first = 0; first < e.out_rows; first += kPanelRows) {

@@ -42,7 +42,7 @@ void run(RotaryQkvParams& p, const std::array<at::Tensor, 3>& out) {
     p.out_token_stride[i] = out[i].stride(0);
     p.out_head_stride[i] = out[i].stride(1);
   }
-  const CpuKernels& kernels = cpu_kernels();
+  const CpuKernels& kernels = checked_cpu_kernels();
   constexpr int64_t kTokensPerTask = 16;
   for_each_task(p.tokens, kTokensPerTask,
                 [&](int64_t begin, int64_t end) { kernels.rotary_qkv(p, begin, end); });

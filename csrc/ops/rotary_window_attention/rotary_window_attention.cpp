@@ -42,7 +42,7 @@ void run(RotaryWindowAttentionParams& p, const std::vector<int64_t>& ends, const
   p.segments = static_cast<int64_t>(ends.size()) - 1;
   p.out = out.mutable_data_ptr();
   p.out_stride = out.stride(0);
-  const CpuKernels& kernels = cpu_kernels();
+  const CpuKernels& kernels = checked_cpu_kernels();
   for_each_task(kernels.rotary_window_attention_tasks(p), 1,
                 [&](int64_t begin, int64_t end) { kernels.rotary_window_attention(p, begin, end); });
 }

@@ -59,7 +59,7 @@ void run(WindowAttentionParams& p, const std::vector<int64_t>& ends, const at::T
   p.out = out.mutable_data_ptr();
   p.out_token_stride = out.stride(0);
   p.out_head_stride = out.stride(1);
-  const CpuKernels& kernels = cpu_kernels();
+  const CpuKernels& kernels = checked_cpu_kernels();
   for_each_task(kernels.window_attention_tasks(p), 1,
                 [&](int64_t begin, int64_t end) { kernels.window_attention(p, begin, end); });
 }

@@ -17,10 +17,10 @@ struct WindowAttentionParams {
   DType dtype;
   int64_t tokens;
   int64_t heads;
-  int64_t kv_heads;             // divides heads
-  int64_t head_dim;             // D, even, <= 256
-  int64_t value_dim;            // Dv, even, <= 256
-  const int64_t* cu_seqlens;    // [segments + 1], host, starts at 0, never decreases, last <= tokens
+  int64_t kv_heads;           // divides heads
+  int64_t head_dim;           // D, even, <= 256
+  int64_t value_dim;          // Dv, even, <= 256
+  const int64_t* cu_seqlens;  // [segments + 1], host, starts at 0, never decreases, last <= tokens
   int64_t segments;
   float scale;
 };

@@ -1,0 +1,48 @@
+"""The same bits whatever the number of threads."""
+
+import pytest
+import torch
+
+from ops.samples import ATTENTION, DTYPES, ROTARY, randn, seeded
+from qwen_vl_npu_ops import ops
+
+ROTARY_CASES = ("windows of 64", "ragged with a tail", "one long segment", "padded out")
+ATTENTION_CASES = ("windows of 64", "long segments", "long, grouped heads", "ragged with a tail")
+
+
+def calls(dtype: torch.dtype) -> dict:
+    generator = seeded()
+    patches = {
+        "pixels": randn(1300, 1176, dtype=torch.float32, generator=generator),
+        "weight": randn(1280, 1176, dtype=dtype, generator=generator),
+        "bias": randn(1280, dtype=dtype, generator=generator),
+        "row_index": torch.randperm(1300, generator=generator),
+    }
+    return {
+        **{f"rotary_qkv, {n}": (ops.rotary_qkv, ROTARY[n].make(dtype)) for n in ROTARY_CASES},
+        **{
+            f"rotary_window_attention, {n}": (ops.rotary_window_attention, ROTARY[n].make_attention(dtype))
+            for n in ROTARY_CASES
+        },
+        **{f"window_attention, {n}": (ops.window_attention, ATTENTION[n].make(dtype)) for n in ATTENTION_CASES},
+        "patch_embed": (ops.patch_embed, patches),
+    }
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_same_bits_with_one_two_and_three_threads(dtype, threads):
+    for name, (op, arguments) in calls(dtype).items():
+        results = []
+        for count in (1, 2, 3):
+            threads(count)
+            result = op(**arguments)
+            results.append(result if isinstance(result, tuple) else (result,))
+        for other in results[1:]:
+            assert all(map(torch.equal, results[0], other)), name
