@@ -106,9 +106,7 @@ class VisionConfig:
             return source
         if isinstance(source, str):
             if source.lower() not in PRESETS:
-                raise ValueError(
-                    f"vision_config: expected one of the presets {sorted(PRESETS)}, got {source!r}"
-                )
+                raise ValueError(f"vision_config: expected one of the presets {sorted(PRESETS)}, got {source!r}")
             return cls(**PRESETS[source.lower()])
         fields = dict(source) if isinstance(source, Mapping) else _attributes(source)
         nested = fields.get("vision_config")
@@ -143,16 +141,12 @@ def _known_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     if "fullatt_block_indexes" in known:
         indexes = known["fullatt_block_indexes"]
         if not isinstance(indexes, Sequence):
-            raise TypeError(
-                f"vision_config.fullatt_block_indexes: expected a sequence of ints, got {indexes!r}"
-            )
+            raise TypeError(f"vision_config.fullatt_block_indexes: expected a sequence of ints, got {indexes!r}")
         known["fullatt_block_indexes"] = tuple(indexes)
     rope = fields.get("rope_parameters")
     if rope is not None:
         if rope.get("rope_type", "axial") != "axial":
-            raise ValueError(
-                f"vision_config.rope_parameters: expected rope_type 'axial', got {rope['rope_type']!r}"
-            )
+            raise ValueError(f"vision_config.rope_parameters: expected rope_type 'axial', got {rope['rope_type']!r}")
         known["rope_theta"] = rope.get("rope_theta", VisionConfig.rope_theta)
     return known
 

@@ -85,12 +85,8 @@ class VisionPlan:
     def check_pixels(self, x: Tensor) -> None:
         """Raise a ValueError if `x` does not hold one row for each patch of the grids."""
         if x.shape[0] != self.num_tokens:
-            images = ", ".join(
-                f"image {i}: {t}x{h}x{w}={t * h * w}" for i, (t, h, w) in enumerate(self.grid_thw)
-            )
-            raise ValueError(
-                f"x: expected {self.num_tokens} rows of pixels for grid_thw ({images}), got {x.shape[0]}"
-            )
+            images = ", ".join(f"image {i}: {t}x{h}x{w}={t * h * w}" for i, (t, h, w) in enumerate(self.grid_thw))
+            raise ValueError(f"x: expected {self.num_tokens} rows of pixels for grid_thw ({images}), got {x.shape[0]}")
 
 
 def check_grids(grid_thw: Any, merge_size: int) -> tuple[Grid, ...]:
@@ -103,9 +99,7 @@ def check_grids(grid_thw: Any, merge_size: int) -> tuple[Grid, ...]:
     elif isinstance(grid_thw, Iterable) and not isinstance(grid_thw, str | bytes | Mapping):
         rows = list(grid_thw)  # numpy arrays too
     else:
-        raise TypeError(
-            f"grid_thw: expected a sequence of (t, h, w) or a tensor, got {type(grid_thw).__name__}"
-        )
+        raise TypeError(f"grid_thw: expected a sequence of (t, h, w) or a tensor, got {type(grid_thw).__name__}")
     if not rows:
         raise ValueError("grid_thw: expected at least one image, got none")
     grids = tuple(_check_grid(i, row, merge_size) for i, row in enumerate(rows))
@@ -126,9 +120,7 @@ def _check_grid(image: int, row: Any, merge_size: int) -> Grid:
     if min(sizes) < 1:
         raise ValueError(f"grid_thw: image {image}: expected positive t, h, w, got {(t, h, w)}")
     if h % merge_size or w % merge_size:
-        raise ValueError(
-            f"grid_thw: image {image}: expected h and w divisible by {merge_size}, got {(t, h, w)}"
-        )
+        raise ValueError(f"grid_thw: image {image}: expected h and w divisible by {merge_size}, got {(t, h, w)}")
     return t, h, w
 
 
@@ -149,9 +141,7 @@ def _known_device(device: Any) -> torch.device:
 
 
 @functools.lru_cache(maxsize=CACHED_PLANS)
-def _build(
-    grids: tuple[Grid, ...], config: VisionConfig, device: torch.device, dtype: torch.dtype
-) -> VisionPlan:
+def _build(grids: tuple[Grid, ...], config: VisionConfig, device: torch.device, dtype: torch.dtype) -> VisionPlan:
     # Plans outlive the call: built under inference_mode they would be inference tensors for good.
     with torch.inference_mode(False), torch.device("cpu"):
         order = window_order(grids, config)

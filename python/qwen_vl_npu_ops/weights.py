@@ -23,10 +23,7 @@ VISUAL_PREFIXES = ("model.visual.", "visual.")
 # (pattern in a checkpoint, the tower's fused layer, which of its parts), in everybody's spelling.
 _SPLIT_NAMES = [
     (re.compile(rf"\.attn\.{letter}(_proj)?\."), ".attn.qkv.", part) for part, letter in enumerate("qkv")
-] + [
-    (re.compile(rf"\.mlp\.{word}_proj\."), ".mlp.gate_up_proj.", part)
-    for part, word in enumerate(("gate", "up"))
-]
+] + [(re.compile(rf"\.mlp\.{word}_proj\."), ".mlp.gate_up_proj.", part) for part, word in enumerate(("gate", "up"))]
 _PART_NAMES = {".attn.qkv.": ("q", "k", "v"), ".mlp.gate_up_proj.": ("gate", "up")}
 
 # Parameters that hold heads: how to pad one, and the dimension the heads are in. The last are W8A8's.
@@ -198,9 +195,7 @@ def _check_item(item: Any) -> tuple[str, Tensor]:
         raise TypeError(f"weights: expected (name, tensor) pairs, got {type(item).__name__}")
     name, tensor = item
     if not isinstance(name, str) or not isinstance(tensor, Tensor):
-        raise TypeError(
-            f"weights: expected (str, Tensor), got ({type(name).__name__}, {type(tensor).__name__})"
-        )
+        raise TypeError(f"weights: expected (str, Tensor), got ({type(name).__name__}, {type(tensor).__name__})")
     return name, tensor
 
 
@@ -301,9 +296,7 @@ def _indexed_headers(folder: Path, index: Path) -> dict[str, Header]:
         found = _file_headers(folder / file)
         absent = [name for name in names if name not in found]
         if absent:
-            raise ValueError(
-                f"{folder / file}: does not hold {_listed(absent)}, which {index.name} says it does"
-            )
+            raise ValueError(f"{folder / file}: does not hold {_listed(absent)}, which {index.name} says it does")
         headers.update((name, found[name]) for name in names)
     return headers
 
@@ -311,13 +304,9 @@ def _indexed_headers(folder: Path, index: Path) -> dict[str, Header]:
 def _listed_headers(folder: Path) -> dict[str, Header]:
     paths = sorted(folder.glob("*.safetensors"))
     if not paths:
-        pickles = sorted(
-            path.name for suffix in ("bin", "pt", "pth", "ckpt") for path in folder.glob(f"*.{suffix}")
-        )
+        pickles = sorted(path.name for suffix in ("bin", "pt", "pth", "ckpt") for path in folder.glob(f"*.{suffix}"))
         if pickles:
-            raise ValueError(
-                f"{folder}: pickle files are refused, convert them to safetensors: {_listed(pickles)}"
-            )
+            raise ValueError(f"{folder}: pickle files are refused, convert them to safetensors: {_listed(pickles)}")
         raise FileNotFoundError(f"{folder}: holds no safetensors file")
     headers: dict[str, Header] = {}
     for path in paths:

@@ -7,6 +7,7 @@ import torch
 from towers import SMALL, our_tower, photo, refuses, relative_rms, run_transformers, transformers_tower
 
 from qwen_vl_npu_ops import nn
+from qwen_vl_npu_ops.compat import _npu_flash_attention_unpad, npu_rotary_mul
 from qwen_vl_npu_ops.compat import nn as compat
 from qwen_vl_npu_ops.plan import VisionPlan
 
@@ -49,6 +50,27 @@ def test_the_seeds_forward_step_by_step(theirs):
 
     assert relative_rms(x, run_transformers(theirs, pixels, GRIDS)) <= 2e-6
     assert relative_rms(tower(pixels, grid_thw), x) <= 1e-6
+
+
+def test_the_seeds_forward_with_torch_npus_operators(theirs):
+    """The seed's attention, call by call, on compat's stand-ins for torch_npu's operators."""
+    attention = seeds_tower(theirs).blocks[0].attn
+    plan = VisionPlan.build(GRIDS, SMALL)
+    half = (torch.nn.functional.pad(table, (0, 24)) for table in (plan.cos, plan.sin))
+    cos, sin = (torch.cat((table, table), dim=-1)[None, :, None] for table in half)
+    lengths = plan.cu_seqlens_window.diff()
+    x = torch.randn(plan.num_tokens, 1, 160)
+
+    q, k, v = (part.transpose(0, 1).contiguous() for part in attention.split_qkv(attention.qkv(x)))
+    q, k = npu_rotary_mul(q, cos, sin), npu_rotary_mul(k, cos, sin)
+    q, k, v = (part.flatten(0, 1) for part in (q, k, v))
+    context = torch.empty_like(q)
+    _npu_flash_attention_unpad(
+        query=q, key=k, value=v, seq_len=lengths, scale_value=80**-0.5, num_heads=2, num_kv_heads=2, out=context
+    )
+    by_hand = attention.proj(context.flatten(1))
+
+    assert relative_rms(attention(x, lengths, cos, sin)[:, 0], by_hand) <= 1e-6
 
 
 def test_the_tower_on_a_photo(theirs):

@@ -67,8 +67,8 @@ def test_as_accurate_as_transformers_in_16_bits(theirs, dtype, name):
     got = our_tower(peer.state_dict(), peer.config, dtype)(pixels, grids)
     assert got.dtype == dtype
     peer_error = relative_rms(run_transformers(peer, pixels, grids), exact)
-    # A dozen rows of output are too few for their rms error to be told from another's to two percent.
-    slack = 1.02 if got.shape[0] >= 40 else 1.2
+    # One row of output is too little for its rms error to be told from another's to two percent.
+    slack = 1.02 if got.shape[0] > 1 else 1.2
     assert relative_rms(got, exact) <= slack * peer_error
 
 

@@ -68,9 +68,7 @@ class AscendQwen2_5_VisionAttention(nn.AscendQwen2_5_VisionAttention):
             pad_head_dim=pad_head_dim,
         )
 
-    def forward(
-        self, x: Tensor, cu_seqlens: Tensor, cos: Tensor, sin: Tensor, max_seqlen: int | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, cu_seqlens: Tensor, cos: Tensor, sin: Tensor, max_seqlen: int | None = None) -> Tensor:
         """`x [s, b, c]` -> `[s, b, c]`.
 
         Args:

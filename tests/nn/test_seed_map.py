@@ -1,0 +1,31 @@
+"""docs/seed-map.md names only what exists."""
+
+import ast
+import functools
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+DOCUMENT = (HERE.parents[1] / "docs" / "seed-map.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\|.*\| `([\w.]+)` \| `(\w+\.py)::(\w+)` \|$", DOCUMENT, re.MULTILINE)
+
+
+def test_every_row_is_read():
+    assert len(ROWS) == sum(line.startswith("|") for line in DOCUMENT.splitlines()) - 2
+
+
+@pytest.mark.parametrize("name", [row[0] for row in ROWS])
+def test_the_counterpart_exists(name):
+    parts = name.split(".")
+    modules = 2 if name.startswith("compat.nn.") else 1
+    module = importlib.import_module(".".join(["qwen_vl_npu_ops", *parts[:modules]]))
+    assert callable(functools.reduce(getattr, parts[modules:], module))
+
+
+@pytest.mark.parametrize(("file", "test"), sorted({row[1:] for row in ROWS}))
+def test_the_test_exists(file, test):
+    tree = ast.parse((HERE / file).read_text(encoding="utf-8"))
+    assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
