@@ -13,8 +13,9 @@
 namespace qwen_vl_npu_ops::QVNO_ISA {
 namespace {
 
-constexpr int64_t kPieceQueries = 256;  // queries of one task: they share every packed block of keys
-constexpr int64_t kBlockKeys = 128;     // keys of one block: its scores stay in the inner caches
+constexpr int64_t kPieceQueries = 256;   // queries of one task: they share every packed block of keys
+constexpr int64_t kBlockKeys = 128;      // keys of one block: its scores stay in the inner caches
+constexpr int64_t kPrefetchTokens = 64;  // how far ahead rows are fetched: a window
 
 constexpr int64_t round_up(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
@@ -107,11 +108,21 @@ class Attention {
     }
   }
 
+  // Rows of one head lie far apart, which no hardware prefetcher follows.
+  void prefetch(const HeadsView& view, int64_t token, int64_t head) const {
+    if (token + kPrefetchTokens >= p_.tokens) return;
+    const char* row = reinterpret_cast<const char*>(head_of(view, token + kPrefetchTokens, head));
+    for (int64_t byte = 0; byte < view.layout.padded * int64_t{sizeof(T)}; byte += 64) {
+      __builtin_prefetch(row + byte);
+    }
+  }
+
   // The real elements of a row of q or k, rotated where there is a table, in the panels' element type.
   void load_row(const HeadsView& view, int64_t token, int64_t head, Element* to) {
     const int64_t dim = view.layout.dim;
     const HeadLayout dense = {dim, dim, dim / 2};
     const T* from = head_of(view, token, head);
+    prefetch(view, token, head);
     if (p_.table == nullptr) return copy_head(from, view.layout, to, dense);
     const Angles angles = angles_of(*p_.table, token, dim / 2, angles_);
     rotate_head(from, view.layout, angles, p_.interleaved, to, dense);
@@ -145,24 +156,23 @@ class Attention {
 
   // values_: [keys / kPack][dim + 1]. The last column is one: its product with the weights is their sum.
   void pack_values(int64_t kv_head, int64_t key, int64_t keys) {
-    const HeadLayout& layout = p_.v.layout;
-    const int64_t half = layout.dim / 2;
     float* row = values_;
+    for (int64_t i = 0; i < keys; ++i) prefetch(p_.v, key + i, kv_head);
     for (int64_t i = 0; i < keys; i += Dot::kPack, row += value_units_) {
-      const auto pack_half = [&](int64_t source, float* to) {
-        for_each_vector(half, [&](int64_t d, int count) {
+      for_each_run(p_.v.layout, [&](int64_t offset, int64_t place, int64_t count) {
+        const T* from[Dot::kPack];
+        for (int j = 0; j < Dot::kPack; ++j) {
+          from[j] = head_of(p_.v, key + std::min(i + j, keys - 1), kv_head) + place;
+        }
+        for_each_vector(count, [&](int64_t d, int n) {
           Vec x[Dot::kPack];
-          for (int j = 0; j < Dot::kPack; ++j) {
-            x[j] = i + j < keys ? load(head_of(p_.v, key + i + j, kv_head) + source + d, count) : Vec(0.0f);
-          }
-          store(to + d, Dot::pack(x), count);
+          for (int j = 0; j < Dot::kPack; ++j) x[j] = i + j < keys ? load(from[j] + d, n) : Vec(0.0f);
+          store(row + offset + d, Dot::pack(x), n);
         });
-      };
-      pack_half(0, row);
-      pack_half(layout.second, row + half);
+      });
       Vec ones[Dot::kPack];
       std::fill_n(ones, Dot::kPack, Vec(1.0f));
-      store(row + layout.dim, Dot::pack(ones), 1);
+      store(row + p_.v.layout.dim, Dot::pack(ones), 1);
     }
   }
 
@@ -187,21 +197,19 @@ class Attention {
   template <int kVecs>
   void score(int64_t block, int64_t keys, bool first, Vec (&rescale)[kVecs]) {
     float* maxima = maxima_ + block * kLanes;
-    Vec maximum[kVecs];
-    for (int j = 0; j < kVecs; ++j) {
-      maximum[j] = first ? Vec(std::numeric_limits<float>::lowest()) : Vec::loadu(maxima + j * kWidth);
-      rescale[j] = maximum[j];
-    }
     const Vec scale(p_.scale);
     gemm<Dot, kVecs>(keys, {keys_, key_units_, 1}, queries_ + block * query_rows_ * kLanes, key_units_,
-                     [&](int64_t key, int j, Vec sum) {
-                       const Vec scaled = sum * scale;
-                       maximum[j] = at::vec::clamp_min(maximum[j], scaled);
-                       scaled.store(scores_ + key * kLanes + j * kWidth);
-                     });
+                     {scores_, nullptr});
+    Vec maximum[kVecs];
     for (int j = 0; j < kVecs; ++j) {
+      const Vec old = first ? Vec(std::numeric_limits<float>::lowest()) : Vec::loadu(maxima + j * kWidth);
+      maximum[j] = old;
+      for (int64_t key = 0; key < keys; ++key) {
+        const Vec score = Vec::loadu(scores_ + key * kLanes + j * kWidth) * scale;
+        maximum[j] = at::vec::clamp_min(maximum[j], score);
+      }
       maximum[j].store(maxima + j * kWidth);
-      rescale[j] = exp_nonpositive(rescale[j] - maximum[j]);
+      rescale[j] = exp_nonpositive(old - maximum[j]);
     }
     float* weights = scores_;
     for (int64_t key = 0; key < keys; key += Dot::kPack, weights += kLanes) {
@@ -209,7 +217,8 @@ class Attention {
         Vec x[Dot::kPack];
         for (int i = 0; i < Dot::kPack; ++i) {
           const float* row = scores_ + (key + i) * kLanes + j * kWidth;
-          x[i] = key + i < keys ? exp_nonpositive(Vec::loadu(row) - maximum[j]) : Vec(0.0f);
+          x[i] = key + i < keys ? exp_nonpositive(at::vec::fmsub(Vec::loadu(row), scale, maximum[j]))
+                                : Vec(0.0f);
         }
         Dot::pack(x).store(weights + j * kWidth);
       }
@@ -219,17 +228,12 @@ class Attention {
   // out_[block]: [dim + 1][lanes]
   template <int kVecs>
   void accumulate(int64_t block, int64_t keys, bool first, const Vec (&rescale)[kVecs]) {
-    float* panel = out_ + block * out_rows_ * kLanes;
     gemm<Dot, kVecs>(value_units_, {values_, 1, value_units_}, scores_, (keys + Dot::kPack - 1) / Dot::kPack,
-                     [&](int64_t row, int j, Vec sum) {
-                       float* to = panel + row * kLanes + j * kWidth;
-                       (first ? sum : fmadd(Vec::loadu(to), rescale[j], sum)).store(to);
-                     });
+                     {out_ + block * out_rows_ * kLanes, first ? nullptr : rescale});
   }
 
   void write_out(int64_t head, int64_t query, int64_t queries, int64_t block) {
     const HeadLayout& layout = p_.out.layout;
-    const int64_t half = layout.dim / 2;
     const float* panel = out_ + block * out_rows_ * kLanes;
     const float* sums = panel + layout.dim * kLanes;
     for (int64_t lane = 0; lane < queries; lane += kWidth) {
@@ -241,13 +245,11 @@ class Attention {
         const Vec inverse(1.0f / sums[lane + i]);
         const float* row = staging_ + i * staging_stride_;
         T* to = out_head(query + lane + i, head);
-        const auto write_half = [&](const float* from, T* half_to) {
-          for_each_vector(half, [&](int64_t d, int count) {
-            store(half_to + d, load(from + d, count) * inverse, count);
+        for_each_run(layout, [&](int64_t offset, int64_t place, int64_t count) {
+          for_each_vector(count, [&](int64_t d, int n) {
+            store(to + place + d, load(row + offset + d, n) * inverse, n);
           });
-        };
-        write_half(row, to);
-        write_half(row + half, to + layout.second);
+        });
         zero_padding(to, layout);
       }
     }
@@ -267,10 +269,9 @@ template <typename T, typename Dot>
 void run_tasks(const AttentionParams& p, int64_t begin, int64_t end) {
   static thread_local Scratch scratch;
   Attention<T, Dot> attention(p, scratch);
-  const int64_t pieces = (p.tokens + kPieceQueries - 1) / kPieceQueries;
   for (int64_t task = begin; task < end; ++task) {
-    const int64_t first = task % pieces * kPieceQueries;
-    attention.run(task / pieces, first, std::min(first + kPieceQueries, p.tokens));
+    const int64_t first = task / p.heads * kPieceQueries;
+    attention.run(task % p.heads, first, std::min(first + kPieceQueries, p.tokens));
   }
 }
 

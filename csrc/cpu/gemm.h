@@ -21,16 +21,28 @@ constexpr int kLanes = kTileVecs * kWidth;
 
 struct DotFp32 {
   using Element = float;
-  static constexpr int kPack = 1;  // elements in a unit
+  static constexpr int kPack = 1;    // elements in a unit
+  static constexpr int kChain = 40;  // products added up in a row: longer chains lose accuracy
 
   static Vec pack(const Vec (&x)[kPack]) { return x[0]; }
   static Vec dot(Vec a, Vec b, Vec sum) { return fmadd(a, b, sum); }
 };
 
 #ifdef __AVX512BF16__
+// bf16 on its way into a dot product, which takes subnormal numbers for zero, as the conversion here does.
+struct PanelBf16 {
+  uint16_t bits;
+};
+
+inline void store(PanelBf16* p, Vec value, int count = kWidth) {
+  const auto mask = static_cast<__mmask16>((1u << count) - 1);
+  _mm256_mask_storeu_epi16(p, mask, (__m256i)_mm512_cvtneps_pbh(value));
+}
+
 struct DotBf16 {
-  using Element = c10::BFloat16;
+  using Element = PanelBf16;
   static constexpr int kPack = 2;
+  static constexpr int kChain = 256;
 
   static Vec pack(const Vec (&x)[kPack]) {
     const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh(x[1], x[0]);
@@ -51,16 +63,22 @@ struct Broadcast {
   int64_t step;
 };
 
-template <typename Dot, int kRows, int kVecs, typename Epilogue>
-inline void gemm_tile(int64_t row, const Broadcast& a, const float* b, int64_t depth,
-                      const Epilogue& epilogue) {
+// C[i][lane], rows kLanes apart. Without factors the product overwrites it, else C = C * factors[j] +
+// product.
+struct Accumulator {
+  float* rows;
+  const Vec* factors;  // one per vector of lanes
+};
+
+template <typename Dot, int kRows, int kVecs>
+inline void gemm_tile(const Broadcast& a, const float* b, int64_t depth, const Accumulator& c) {
   Vec sum[kRows][kVecs];
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 8
     for (int j = 0; j < kVecs; ++j) sum[i][j] = Vec(0.0f);
   }
-  const float* unit = a.units + row * a.row_stride;
+  const float* unit = a.units;
   for (int64_t s = 0; s < depth; ++s, unit += a.step, b += kLanes) {
     Vec lanes[kVecs];
 #pragma GCC unroll 8
@@ -75,27 +93,41 @@ inline void gemm_tile(int64_t row, const Broadcast& a, const float* b, int64_t d
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 8
-    for (int j = 0; j < kVecs; ++j) epilogue(row + i, j, sum[i][j]);
+    for (int j = 0; j < kVecs; ++j) {
+      float* to = c.rows + i * kLanes + j * kWidth;
+      if (c.factors != nullptr) sum[i][j] = fmadd(Vec::loadu(to), c.factors[j], sum[i][j]);
+      sum[i][j].store(to);
+    }
   }
 }
 
-template <typename Dot, int kRows, int kVecs, typename Epilogue>
-inline void gemm_tail(int64_t row, int64_t rows, const Broadcast& a, const float* b, int64_t depth,
-                      const Epilogue& epilogue) {
+template <typename Dot, int kRows, int kVecs>
+inline void gemm_tail(int64_t rows, const Broadcast& a, const float* b, int64_t depth, const Accumulator& c) {
   if constexpr (kRows > 0) {
-    if (rows == kRows) return gemm_tile<Dot, kRows, kVecs>(row, a, b, depth, epilogue);
-    gemm_tail<Dot, kRows - 1, kVecs>(row, rows, a, b, depth, epilogue);
+    if (rows == kRows) return gemm_tile<Dot, kRows, kVecs>(a, b, depth, c);
+    gemm_tail<Dot, kRows - 1, kVecs>(rows, a, b, depth, c);
   }
 }
 
-// Calls epilogue(row, vec, sum) once for each of rows x kVecs vectors of C.
-template <typename Dot, int kVecs, typename Epilogue>
-inline void gemm(int64_t rows, const Broadcast& a, const float* b, int64_t depth, const Epilogue& epilogue) {
-  int64_t row = 0;
-  for (; row + kTileRows <= rows; row += kTileRows) {
-    gemm_tile<Dot, kTileRows, kVecs>(row, a, b, depth, epilogue);
+// rows x kVecs vectors of C, summed over `depth` units in chains of equal length.
+template <typename Dot, int kVecs>
+inline void gemm(int64_t rows, Broadcast a, const float* b, int64_t depth, Accumulator c) {
+  Vec ones[kVecs];
+  std::fill_n(ones, kVecs, Vec(1.0f));
+  for (int64_t chains = (depth + Dot::kChain - 1) / Dot::kChain; chains > 0; --chains) {
+    const int64_t length = depth / chains;
+    int64_t row = 0;
+    for (; row + kTileRows <= rows; row += kTileRows) {
+      gemm_tile<Dot, kTileRows, kVecs>({a.units + row * a.row_stride, a.row_stride, a.step}, b, length,
+                                       {c.rows + row * kLanes, c.factors});
+    }
+    gemm_tail<Dot, kTileRows - 1, kVecs>(rows - row, {a.units + row * a.row_stride, a.row_stride, a.step}, b,
+                                         length, {c.rows + row * kLanes, c.factors});
+    a.units += length * a.step;
+    b += length * kLanes;
+    depth -= length;
+    c.factors = ones;
   }
-  gemm_tail<Dot, kTileRows - 1, kVecs>(row, rows - row, a, b, depth, epilogue);
 }
 
 }  // namespace qwen_vl_npu_ops::QVNO_ISA

@@ -58,9 +58,20 @@ inline void rotate_interleaved(const From* from, Angles angles, int64_t pairs, T
 
 template <typename T>
 inline void zero_padding(T* head, const HeadLayout& layout) {
+  if (layout.dim == layout.padded) return;
   const int64_t half = layout.dim / 2;
   std::memset(head + half, 0, (layout.second - half) * sizeof(T));
   std::memset(head + layout.second + half, 0, (layout.padded - layout.second - half) * sizeof(T));
+}
+
+// Calls body(offset, place, count) for each contiguous run of a head's real elements: `offset` counts real
+// elements, `place` is where they lie.
+template <typename Body>
+inline void for_each_run(const HeadLayout& layout, const Body& body) {
+  const int64_t half = layout.dim / 2;
+  if (layout.second == half) return body(0, 0, layout.dim);
+  body(0, 0, half);
+  body(half, layout.second, half);
 }
 
 template <typename From, typename To>
