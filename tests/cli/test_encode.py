@@ -102,7 +102,7 @@ def test_the_summary_has_inputs_stages_and_back_end(run, photo, clip, sizes_file
     assert result.exit_code == 0, result.output
     for text in ("4 layers, hidden 160, output 96, float16", "back end: cpu", "chelsea.png", "451x300"):
         assert text in result.stdout
-    for text in ("1 x 22 x 32", "704", "176x96", "video_0", "patch embedding", "merger"):
+    for text in ("1x22x32", "704", "176x96", "video_0", "patch embedding", "merger"):
         assert text in result.stdout
     rows = {line.split("│")[1].strip(): line for line in result.stdout.splitlines() if line.count("│") == 5}
     assert rows["window blocks"].split("│")[2].strip() == "2"
@@ -135,6 +135,17 @@ def test_a_picture_is_drawn(run, photo, square_photo, clip, sizes_file, tmp_path
         assert colours > 1000  # photographs, not an empty page
     else:
         assert path.read_bytes().startswith(b"%PDF")
+
+
+def test_names_that_look_like_markup(run, photo, sizes_file, tmp_path):
+    strange = shutil.copy(photo, tmp_path / "[b]$x$.png")
+    picture, out = tmp_path / "[i]$.png", tmp_path / "[i].safetensors"
+    result = run("encode", strange, "--config", sizes_file, "--plot", picture, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "[b]$x$.png" in result.stdout
+    assert f"picture: {picture}" in result.stdout
+    assert picture.exists()
+    assert load_file(out)
 
 
 def test_the_checkpoints_own_image_limits_are_used(run, photo, weights, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -103,14 +104,16 @@ def cases() -> Iterator[Case]:
 def check(case: Case, dtype: torch.dtype) -> Check:
     """Run one case and compare with fp64, under the bound that torch's own composition at this dtype sets."""
     name = str(dtype).removeprefix("torch.")
-    tensors = case.tensors(dtype)
-    wide = {key: value.double() if value.is_floating_point() else value for key, value in tensors.items()}
-    composition = getattr(reference, case.op)
-    expected = _results(composition(**wide, **case.options))
-    peers = _results(composition(**tensors, **case.options))
+    with _one_thread():
+        tensors = case.tensors(dtype)
+        wide = {key: value.double() if value.is_floating_point() else value for key, value in tensors.items()}
+        composition = getattr(reference, case.op)
+        expected = _results(composition(**wide, **case.options))
+        peers = _results(composition(**tensors, **case.options))
     try:
         got = _results(getattr(ops, case.op)(**tensors, **case.options))
-        comparisons = [accuracy.compare(*results) for results in zip(got, expected, peers, strict=True)]
+        with _one_thread():
+            comparisons = [accuracy.compare(*results) for results in zip(got, expected, peers, strict=True)]
     except Exception as error:  # whatever an operator does wrong is a finding, not the end of the report
         return Check(case.op, case.name, name, False, None, None, f"{type(error).__name__}: {error}")
     worst = max(comparisons, key=lambda comparison: comparison.worst_ratio)
@@ -224,6 +227,17 @@ def _permuted_pixel_tensors(dtype: torch.dtype) -> dict[str, Tensor]:
     bias = _draw(320, seed=3).to(dtype)
     pixels = _pixel_tensors(torch.float32)["pixels"]
     return {**_pixel_tensors(dtype), "pixels": pixels, "bias": bias, "row_index": order}
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """For torch's own part: the tensors are so small that its threads would mostly wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _results(value: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

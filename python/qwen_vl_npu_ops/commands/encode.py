@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -100,7 +101,7 @@ def run(request: Request, output: Console, log: Console) -> None:
     stages = Stages()
     isa = live_isa()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=log, transient=True) as progress:
+    with Progress(*columns, console=log, transient=True, disable=not log.is_terminal) as progress:
         processor = open_processor(request.config, request.weights)
         with stages.measure("read and preprocess"):
             inputs = read_inputs(request, processor)
@@ -108,12 +109,12 @@ def run(request: Request, output: Console, log: Console) -> None:
             model = open_tower(request, progress)
         embeddings = encode(model, inputs, stages, progress)
 
-    output.print(*_headlines(request, isa), sep="\n", highlight=False, soft_wrap=True)
+    output.print(*_headlines(request, isa), sep="\n", highlight=False, soft_wrap=True, markup=False)
     output.print(_input_table(inputs, embeddings))
     output.print(_stage_table(stages))
     if request.out is not None:
         save(request, inputs, embeddings, request.out)
-        output.print(f"embeddings: {request.out}", highlight=False, soft_wrap=True)
+        output.print(f"embeddings: {request.out}", highlight=False, soft_wrap=True, markup=False)
     wrong = sum(int((~rows.isfinite()).sum()) for rows in embeddings)
     if wrong:
         raise CommandError(f"{wrong} of the embeddings' values are infinite or NaN")
@@ -121,7 +122,7 @@ def run(request: Request, output: Console, log: Console) -> None:
         from .plot import draw
 
         draw(inputs, embeddings, request.config.spatial_merge_size, request.plot)
-        output.print(f"picture: {request.plot}", highlight=False, soft_wrap=True)
+        output.print(f"picture: {request.plot}", highlight=False, soft_wrap=True, markup=False)
 
 
 def read_inputs(request: Request, processor: Any) -> list[Input]:
@@ -209,9 +210,9 @@ def _input_table(inputs: Sequence[Input], embeddings: Sequence[Tensor]) -> Table
         shape = "x".join(map(str, rows.shape))
         table.add_row(
             item.key,
-            item.path.name,
+            Text(item.path.name),
             size,
-            f"{t} x {h} x {w}",
+            f"{t}x{h}x{w}",
             f"{t * h * w}",
             shape,
             f"{rows.float().norm():.4g}",

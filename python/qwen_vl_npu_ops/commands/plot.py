@@ -60,7 +60,7 @@ def draw(inputs: Sequence[Input], embeddings: Sequence[Tensor], merge_size: int,
         axis.set_axis_off()
     for i, (title, image, colours) in enumerate(pairs):
         axes[2 * i].imshow(image)
-        axes[2 * i].set_title(title, fontsize=9)
+        axes[2 * i].set_title(title, fontsize=9, parse_math=False)
         # Pixels of both have the same extent, so that they line up.
         axes[2 * i + 1].imshow(colours.numpy(), extent=(0, image.width, image.height, 0), interpolation="nearest")
         axes[2 * i + 1].set_title(f"PCA of {colours.shape[0]}x{colours.shape[1]} embeddings", fontsize=9)
