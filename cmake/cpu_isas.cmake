@@ -32,7 +32,7 @@ foreach(isa IN LISTS QVNO_CPU_ISAS)
   target_compile_definitions(${target} PRIVATE QVNO_ISA=${isa})
   target_include_directories(${target} PRIVATE csrc)
   target_include_directories(${target} SYSTEM PRIVATE ${TORCH_INCLUDE_DIRS})
-  target_compile_options(${target} PRIVATE -O3 -Wall -Wextra -Wno-psabi -Wno-uninitialized
+  target_compile_options(${target} PRIVATE $<IF:$<BOOL:${QVNO_SANITIZE}>,-O1,-O3> -Wall -Wextra -Wno-psabi -Wno-uninitialized
                          -Wno-maybe-uninitialized ${QVNO_FLAGS_${isa}})
   list(APPEND QVNO_CPU_ISA_TARGETS ${target})
 endforeach()
