@@ -73,7 +73,8 @@ def _main(
 @app.command("encode")
 def encode_command(
     images: Annotated[
-        list[Path] | None, typer.Argument(metavar="IMAGE...", exists=True, dir_okay=False, show_default=False)
+        list[Path] | None,
+        typer.Argument(metavar="IMAGE", exists=True, dir_okay=False, help="Pictures, in any format Pillow reads."),
     ] = None,
     video: Annotated[
         list[Path] | None, typer.Option(exists=True, dir_okay=False, help="A video; may be given again.")
