@@ -63,7 +63,7 @@ def layer_name(prefix: str, name: str) -> str:
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps) * weight over the last dimension.
 
-    In fp32 throughout and rounded once (Zhang and Sennrich 2019); transformers rounds before the weight too.
+    Computed in fp32 and rounded once (Zhang and Sennrich 2019); transformers rounds before the weight as well.
     """
 
     def __init__(self, hidden_size: int, eps: float = 1e-6) -> None:
@@ -75,9 +75,7 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`x [..., hidden_size]` -> the same shape and dtype."""
         _checks.last_dim("x", x, self.hidden_size)
-        wide = x.float()
-        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return (wide * scale * self.weight).to(x.dtype)
+        return F.rms_norm(x, (self.hidden_size,), self.weight, self.eps)
 
 
 def act_and_mul(activation: Activation, gate_up: Tensor) -> Tensor:
