@@ -36,7 +36,7 @@ class Plant:
 
     def reason(self, verdict):
         """Why it is right that this fault goes unreported, or None."""
-        return None
+        return
 
     def __str__(self):
         f = self.fault
