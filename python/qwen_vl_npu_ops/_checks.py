@@ -1,4 +1,4 @@
-"""Argument checks shared by the Python side: each raises an error that names the argument, what was expected, what came."""
+"""Argument checks of the Python side: an error names the argument, what was expected, what came."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def dense_tensor(name: str, value: Any) -> torch.Tensor:
     return tensor
 
 
-def an_int(name: str, value: Any) -> int:
+def an_int(name: str, value: Any) -> int | torch.SymInt:
     """`value`, if it is an int (of Python's or a symbolic one)."""
     if isinstance(value, bool) or not isinstance(value, (int, torch.SymInt)):
         raise TypeError(f"{name}: expected an int, got {type(value).__name__}")

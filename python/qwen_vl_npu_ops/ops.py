@@ -19,6 +19,8 @@ is a ``ValueError``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,7 @@ _ops = torch.ops.qwen_vl_npu_ops
 
 
 _OPTIONAL = ("out_head_dim", "scale", "max_seqlen")
+_CHECKS: dict[str, Callable[[str, object], object]] = {"interleaved": _checks.a_bool, "scale": _checks.a_number}
 
 
 def _check_python_types(op: str, tensors: dict[str, object], **options: object) -> None:
@@ -50,8 +53,7 @@ def _check_python_types(op: str, tensors: dict[str, object], **options: object) 
     for name, value in options.items():
         if value is None and name in _OPTIONAL:
             continue
-        check = {"interleaved": _checks.a_bool, "scale": _checks.a_number}.get(name, _checks.an_int)
-        check(f"{op}: {name}", value)
+        _CHECKS.get(name, _checks.an_int)(f"{op}: {name}", value)
 
 
 def _given(**tensors: object) -> dict[str, object]:
