@@ -23,6 +23,9 @@ _ALIASES = {
     "depth": "num_hidden_layers",
 }
 
+# Where a whole model's configuration holds the tower's: Qwen2.5-VL, Qwen2.5-Omni.
+_NESTED = ("vision_config", "thinker_config")
+
 
 @dataclasses.dataclass(frozen=True)
 class VisionConfig:
@@ -109,18 +112,18 @@ class VisionConfig:
                 raise ValueError(f"vision_config: expected one of the presets {sorted(PRESETS)}, got {source!r}")
             return cls(**PRESETS[source.lower()])
         fields = dict(source) if isinstance(source, Mapping) else _attributes(source)
-        nested = fields.get("vision_config")
-        if nested is not None:
-            return cls.of(nested)
+        for part in _NESTED:
+            if fields.get(part) is not None:
+                return cls.of(fields[part])
         return cls(**_known_fields(fields))
 
 
 def _attributes(source: Any) -> dict[str, Any]:
-    names = ["vision_config", "rope_parameters"]
+    names = [*_NESTED, "rope_parameters"]
     names += [field.name for field in dataclasses.fields(VisionConfig)]
     names += _ALIASES.values()
     found = {name: getattr(source, name) for name in names if hasattr(source, name)}
-    if not {"hidden_size", "vision_config"} & found.keys():
+    if not {"hidden_size", *_NESTED} & found.keys():
         raise TypeError(
             "vision_config: expected a preset's name, a dict, or transformers' vision configuration, "
             f"got {type(source).__name__}"

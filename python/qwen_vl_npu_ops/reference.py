@@ -52,8 +52,9 @@ def window_attention(
     for start, end in itertools.pairwise(ends):
         if start < end:
             # [s, H, D] -> [1, H, s, D], the layout that torch's attention takes
-            segment = (x[start:end].transpose(0, 1).unsqueeze(0) for x in (q, k, v))
-            attended = F.scaled_dot_product_attention(*segment, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
+            query, key, value = (x[start:end].transpose(0, 1).unsqueeze(0) for x in (q, k, v))
+            shared = q.shape[1] != k.shape[1]
+            attended = F.scaled_dot_product_attention(query, key, value, scale=scale, enable_gqa=shared)
             out[start:end] = attended[0].transpose(0, 1)
     return out
 

@@ -17,8 +17,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from .nn import AscendQwen2_5_VisionTransformer
 
-# Where a model keeps its tower: transformers 4.52 and later, and before.
-VISUAL_PREFIXES = ("model.visual.", "visual.")
+# Where a model keeps its tower: released checkpoints, transformers' own modules since 4.52, Qwen2.5-Omni.
+VISUAL_PREFIXES = ("visual.", "model.visual.", "thinker.visual.")
 
 # (pattern in a checkpoint, the tower's fused layer, which of its parts), in everybody's spelling.
 _SPLIT_NAMES = [
@@ -156,10 +156,10 @@ def load(
 ) -> set[str]:
     """Copy weights into `tower` one by one, converting floating dtypes; nothing is collected first.
 
-    Names are Hugging Face's or vLLM's: fused `attn.qkv` and `mlp.gate_up_proj`, or `attn.q`/`attn.q_proj`,
-    ... and `mlp.gate_proj`, `mlp.up_proj`, with the prefix `visual.`, `model.visual.`, the tower's own, or
-    none. A tower with `pad_head_dim` takes unpadded weights and pads them. Can be called again, with all
-    weights or some.
+    Names are Hugging Face's or vLLM's: fused `attn.qkv` and `mlp.gate_up_proj`, or `attn.q`/`attn.q_proj`, ... and
+    `mlp.gate_proj`, `mlp.up_proj`, under one of `VISUAL_PREFIXES`, the tower's own prefix, or none. A tower with
+    `pad_head_dim` takes unpadded weights and pads them (its own state_dict goes back by `load_state_dict`). Can be
+    called again, with all weights or some.
 
     Args:
         strict: also demand that every parameter came, all parts of it.
@@ -212,7 +212,7 @@ class Header:
 class Checkpoint:
     """The visual tensors of a safetensors checkpoint, known from the files' headers only.
 
-    Of a whole model those are the names under `visual.` or `model.visual.`; if no name is, the folder is the
+    Of a whole model those are the names under `VISUAL_PREFIXES`; if no name is, the folder is the
     tower's own. Shards that hold no visual tensor need not be there.
     """
 
@@ -265,12 +265,11 @@ class Checkpoint:
 
 
 def read_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """The vision part of a folder's config.json, or all of it in the tower's own folder."""
+    """A folder's config.json."""
     path = _folder(directory) / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; pass vision_config instead")
-    config = _read_json(path)
-    return config.get("vision_config", config)
+    return _read_json(path)
 
 
 def _folder(directory: str | os.PathLike[str]) -> Path:

@@ -68,6 +68,7 @@ SPELLINGS = {
     "Hugging Face": lambda state: state.items(),
     "visual.": lambda state: (("visual." + name, tensor) for name, tensor in state.items()),
     "model.visual.": lambda state: (("model.visual." + name, tensor) for name, tensor in state.items()),
+    "thinker.visual.": lambda state: (("thinker.visual." + name, tensor) for name, tensor in state.items()),
     "q, k, v apart": split_qkv,
     "q_proj, k_proj, v_proj": lambda state: (
         (
@@ -94,8 +95,8 @@ def test_loads_every_spelling(theirs, state, spelling, pad_head_dim):
 
 
 def test_takes_its_own_prefix(theirs, state):
-    tower = AscendQwen2_5_VisionTransformer(theirs.config, prefix="thinker.visual")
-    tower.load_weights(((f"thinker.visual.{name}", tensor) for name, tensor in state.items()), strict=True)
+    tower = AscendQwen2_5_VisionTransformer(theirs.config, prefix="encoder.visual")
+    tower.load_weights(((f"encoder.visual.{name}", tensor) for name, tensor in state.items()), strict=True)
 
 
 def test_takes_its_own_state_dict(theirs, state, tower):
@@ -249,7 +250,7 @@ def test_keeps_the_checkpoints_dtype_or_takes_another(theirs, tmp_path):
     assert torch.get_default_dtype() == torch.float32
 
 
-@pytest.mark.parametrize("prefix", ["visual.", "model.visual."])
+@pytest.mark.parametrize("prefix", ["visual.", "model.visual.", "thinker.visual."])
 def test_of_a_whole_model_only_the_tower_is_read(theirs, tmp_path, prefix):
     text = {"hidden_size": 96, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     text |= {"num_key_value_heads": 1, "vocab_size": 64, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
@@ -260,7 +261,7 @@ def test_of_a_whole_model_only_the_tower_is_read(theirs, tmp_path, prefix):
     index = tmp_path / "model.safetensors.index.json"
     weight_map = json.loads(index.read_text())["weight_map"]
     visual = {file for name, file in weight_map.items() if "visual." in name}
-    if prefix == "model.visual.":  # newer releases of transformers save it so
+    if prefix != "visual.":  # as other releases and models spell it
         for file in set(weight_map.values()):
             tensors = safetensors.torch.load_file(tmp_path / file)
             renamed = {name.replace("visual.", prefix): tensor for name, tensor in tensors.items()}
@@ -269,6 +270,9 @@ def test_of_a_whole_model_only_the_tower_is_read(theirs, tmp_path, prefix):
         index.write_text(json.dumps({"weight_map": weight_map}))
     for file in set(weight_map.values()) - visual:
         (tmp_path / file).write_bytes(b"the language model's weights are none of our business")
+    if prefix == "thinker.visual.":
+        config = json.loads((tmp_path / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps({"thinker_config": config}))
     tower = AscendQwen2_5_VisionTransformer.from_pretrained(tmp_path)
     expected = run_transformers(model.model.visual, PIXELS, GRIDS)
     assert relative_rms(tower(PIXELS, GRIDS), expected) <= 2e-6
