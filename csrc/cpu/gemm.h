@@ -9,20 +9,21 @@
 
 namespace qwen_vl_npu_ops::QVNO_ISA {
 
-// Accumulators of kTileRows x kTileVecs vectors fill the registers.
+// Accumulators of kTileRows x kTileVecs vectors fill the registers. Products are added up kFp32Chain in a
+// row, then the sums of chains: long chains lose accuracy, and sooner so without fused multiply-add.
 #if defined(CPU_CAPABILITY_AVX512) || defined(__aarch64__)
-constexpr int kTileRows = 6, kTileVecs = 4;
+constexpr int kTileRows = 6, kTileVecs = 4, kFp32Chain = 40;
 #elif defined(CPU_CAPABILITY_AVX2)
-constexpr int kTileRows = 6, kTileVecs = 2;
+constexpr int kTileRows = 6, kTileVecs = 2, kFp32Chain = 40;
 #else
-constexpr int kTileRows = 2, kTileVecs = 2;
+constexpr int kTileRows = 2, kTileVecs = 2, kFp32Chain = 16;
 #endif
 constexpr int kLanes = kTileVecs * kWidth;
 
 struct DotFp32 {
   using Element = float;
-  static constexpr int kPack = 1;    // elements in a unit
-  static constexpr int kChain = 40;  // products added up in a row: longer chains lose accuracy
+  static constexpr int kPack = 1;  // elements in a unit
+  static constexpr int kChain = kFp32Chain;
 
   static Vec pack(const Vec (&x)[kPack]) { return x[0]; }
   static Vec dot(Vec a, Vec b, Vec sum) { return fmadd(a, b, sum); }
