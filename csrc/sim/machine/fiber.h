@@ -1,0 +1,31 @@
+// One simulated core's thread of control: a stack of its own, switched to and from by the scheduler.
+#pragma once
+
+#include <ucontext.h>
+
+#include <cstddef>
+#include <functional>
+
+namespace ascend_sim {
+
+class Fiber {
+ public:
+  explicit Fiber(std::function<void()> body);
+  ~Fiber();
+  Fiber(const Fiber&) = delete;
+  Fiber& operator=(const Fiber&) = delete;
+
+  void resume();  // called by the scheduler; returns when the body yields or ends
+  void yield();   // called from inside the body
+  bool finished() const { return finished_; }
+
+ private:
+  static void start(unsigned high, unsigned low);
+
+  std::function<void()> body_;
+  ucontext_t own_{}, scheduler_{};
+  void* stack_ = nullptr;
+  bool finished_ = false;
+};
+
+}  // namespace ascend_sim

@@ -1,0 +1,113 @@
+#include "gm.h"
+
+#include <sys/mman.h>
+
+#include <new>
+
+#include "error.h"
+
+namespace ascend_sim {
+namespace {
+constexpr uint64_t kArena = uint64_t{1} << 38;
+constexpr uint64_t kPage = 1 << 16;            // room for an overrun to fall into
+constexpr uint64_t kWish = uint64_t{1} << 44;  // a fixed address makes L2 and bank behaviour repeatable
+}  // namespace
+
+GlobalMemory::GlobalMemory() {
+  void* arena = mmap(reinterpret_cast<void*>(kWish), kArena, PROT_NONE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (arena == MAP_FAILED) throw std::bad_alloc();
+  base_ = reinterpret_cast<uint64_t>(arena);
+  next_ = base_ + kPage;
+}
+
+GlobalMemory::~GlobalMemory() {
+  munmap(reinterpret_cast<void*>(base_), kArena);
+}
+
+uint64_t GlobalMemory::map(uint64_t bytes) {
+  const uint64_t address = next_, room = (bytes + kPage - 1) / kPage * kPage;
+  if (address + room + kPage > base_ + kArena) throw std::bad_alloc();
+  if (room && mprotect(reinterpret_cast<void*>(address), room, PROT_READ | PROT_WRITE))
+    throw std::bad_alloc();
+  next_ = address + room + kPage;
+  return address;
+}
+
+void GlobalMemory::unmap_all() {
+  // Mapping afresh both protects and drops the pages.
+  mmap(reinterpret_cast<void*>(base_), next_ - base_, PROT_NONE,
+       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  next_ = base_ + kPage;
+  forbid_all();
+  last_ = nullptr;
+}
+
+void GlobalMemory::allow(uint64_t address, uint64_t bytes, const std::string& name) {
+  last_ = nullptr;
+  Region& region = regions_[address];
+  if (region.bytes >= bytes) return;
+  region.base = address;
+  region.bytes = bytes;
+  region.name = name;
+  region.shadow = std::make_unique<GmShadow>(bytes);
+}
+
+Region* GlobalMemory::find(uint64_t address) {
+  if (last_ && address >= last_->base && address - last_->base < last_->bytes) return last_;
+  auto after = regions_.upper_bound(address);
+  if (after == regions_.begin()) return nullptr;
+  Region& region = std::prev(after)->second;
+  if (address - region.base >= region.bytes) return nullptr;
+  return last_ = &region;
+}
+
+std::string GlobalMemory::nearest(uint64_t address) const {
+  const Region* best = nullptr;
+  uint64_t distance = ~uint64_t{0};
+  for (const auto& [base, region] : regions_) {
+    const uint64_t away = address < base ? base - address : address - base;
+    if (away < distance) distance = away, best = &region;
+  }
+  if (!best) return "no tensor is mapped";
+  const bool before = address < best->base;
+  return format("byte %s%llu of %s, which has %llu bytes", before ? "-" : "", (unsigned long long)distance,
+                best->name.c_str(), (unsigned long long)best->bytes);
+}
+
+uint64_t L2::touch(uint64_t begin, uint64_t end) {
+  uint64_t missed = 0;
+  for (uint64_t at = begin / kChunk; at <= (end - 1) / kChunk; ++at) {
+    auto [entry, fresh] = chunks_.try_emplace(at);
+    Chunk& chunk = entry->second;
+    if (fresh)
+      chunk.age = ages_.insert(ages_.end(), at);
+    else
+      ages_.splice(ages_.end(), ages_, chunk.age);
+    const uint64_t from = std::max(begin, at * kChunk), to = std::min(end, (at + 1) * kChunk);
+    const uint64_t first = from % kChunk / kSector, last = (to - 1) % kChunk / kSector;
+    const uint64_t wanted =
+        (last == 63 ? ~uint64_t{0} : (uint64_t{1} << (last + 1)) - 1) & ~((uint64_t{1} << first) - 1);
+    const int absent = __builtin_popcountll(wanted & ~chunk.resident);
+    const int all = __builtin_popcountll(wanted);
+    // Sectors at the ends are touched in part: charge the share of bytes, not whole sectors.
+    missed += (to - from) * static_cast<uint64_t>(absent) / static_cast<uint64_t>(all);
+    chunk.resident |= wanted;
+    used_ += static_cast<uint64_t>(absent) * kSector;
+  }
+  while (used_ > capacity_ && ages_.size() > 1) {
+    auto oldest = chunks_.find(ages_.front());
+    used_ -= static_cast<uint64_t>(__builtin_popcountll(oldest->second.resident)) * kSector;
+    chunks_.erase(oldest);
+    ages_.pop_front();
+  }
+  return missed;
+}
+
+void L2::clear() {
+  chunks_.clear();
+  ages_.clear();
+  used_ = 0;
+}
+
+}  // namespace ascend_sim

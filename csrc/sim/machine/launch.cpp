@@ -1,0 +1,63 @@
+#include <dlfcn.h>
+
+#include <stdexcept>
+
+#include "library.h"
+#include "machine.h"
+#include "round.h"
+
+namespace ascend_sim {
+namespace {
+
+std::vector<Entry>* loading = nullptr;
+
+TaskType task_of(int kernel_meta_type) {
+  switch (kernel_meta_type) {
+    case 0:
+      return {0, 1, false};  // AIV_ONLY
+    case 1:
+      return {1, 0, false};  // AIC_ONLY
+    case 2:
+      return {0, 1, true};  // MIX_AIV_1_0
+    case 3:
+      return {1, 0, true};  // MIX_AIC_1_0
+    case 4:
+      return {1, 1, true};  // MIX_AIC_1_1
+    case 5:
+      return {1, 2, true};  // MIX_AIC_1_2
+    default:
+      throw std::invalid_argument("unknown kernel task type " + std::to_string(kernel_meta_type));
+  }
+}
+
+}  // namespace
+
+void register_entry(const Entry& entry) {
+  if (loading) loading->push_back(entry);
+}
+
+std::vector<Entry> load_library(const std::string& path) {
+  std::vector<Entry> entries;
+  loading = &entries;
+  void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  loading = nullptr;
+  if (!handle) throw std::runtime_error(dlerror());
+  return entries;
+}
+
+void launch(const char* name, int task_type, int64_t blocks, const std::function<void()>& body) {
+  Machine* machine = active_machine();
+  if (!machine)
+    throw std::runtime_error(std::string("kernel ") + name +
+                             " is launched and no simulated device is active");
+  if (blocks < 1)
+    throw std::invalid_argument(std::string("kernel ") + name + ": blocks must be at least 1, got " +
+                                std::to_string(blocks));
+  machine->launch(name, task_of(task_type), blocks, body);
+}
+
+float half_value(uint16_t bits) {
+  return widen_half(bits);
+}
+
+}  // namespace ascend_sim

@@ -1,0 +1,30 @@
+// One data movement as it runs: its reads and writes, atomics included, and what it costs in the end.
+#pragma once
+
+#include "machine.h"
+
+namespace ascend_sim {
+
+class Transfer {
+ public:
+  Transfer(Core& core, const Operand& dst, const Operand& src) : core_(core), dst_(dst), src_(src) {}
+
+  const uint8_t* read(uint64_t address, uint64_t bytes);
+  uint8_t* write(uint64_t address, uint64_t bytes);
+  // Write `bytes` from `data`, combining with what is there when the core's atomic mode says so and dst is
+  // GM.
+  void store(uint64_t address, const uint8_t* data, uint64_t bytes, DType type);
+
+  void charge(uint64_t bursts, uint64_t burst_bytes);
+  void charge_nd2nz(uint64_t rows, uint64_t row_bytes, bool misaligned);
+  void charge_fixpipe();
+
+ private:
+  void finish(Instruction instruction);
+
+  Core& core_;
+  const Operand &dst_, &src_;
+  uint64_t read_ = 0, written_ = 0, missed_ = 0;
+};
+
+}  // namespace ascend_sim
