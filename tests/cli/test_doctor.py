@@ -116,10 +116,22 @@ def test_an_error_just_over_the_bound_fails_and_one_within_passes(monkeypatch):
     assert not doctor.check(case, torch.float32).passed
 
 
+def doctor_with(isa):
+    environment = {**os.environ, "QWEN_VL_NPU_OPS_ISA": isa}
+    command = [sys.executable, "-m", "qwen_vl_npu_ops", "doctor", "--json"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("isa", ops.available_cpu_isas())
+def test_every_instruction_set_passes(isa):
+    done = doctor_with(isa)
+    report = json.loads(done.stdout)
+    assert done.returncode == 0, [check["detail"] for check in report["checks"] if not check["passed"]]
+    assert report["back_end"]["instruction set"] == isa
+
+
 def test_an_instruction_set_that_is_not_there_is_one_line():
-    environment = {**os.environ, "QWEN_VL_NPU_OPS_ISA": "abacus"}
-    command = [sys.executable, "-m", "qwen_vl_npu_ops", "doctor"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = doctor_with("abacus")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "abacus" in done.stderr
