@@ -37,7 +37,7 @@ test-asan: $(VENV)/.stamp
 		--upgrade --target $(ASAN_SITE) .
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(ASAN_SITE) \
-		$(BIN)/python -m pytest tests/ops tests/compat --deselect tests/ops/test_memory.py
+		$(BIN)/python -m pytest --capture=sys tests/ops tests/compat --deselect tests/ops/test_memory.py
 
 lint: $(VENV)/.stamp
 	$(BIN)/ruff check .
