@@ -114,9 +114,11 @@ class AscendQwen2_5_VisionMLP(nn.Module):
     ) -> None:
         super().__init__()
         self.in_features = _checks.positive_int("in_features", in_features)
-        hidden_features = _checks.positive_int("hidden_features", hidden_features)
+        self.hidden_features = _checks.positive_int("hidden_features", hidden_features)
         _checks.a_bool("bias", bias)
-        self.act_fn = _check_act_fn(act_fn, hidden_features)
+        if not callable(act_fn):
+            raise TypeError(f"act_fn: expected a callable, got {type(act_fn).__name__}")
+        self.act_fn = act_fn
         self.gate_up_proj = linear(
             in_features, 2 * hidden_features, bias, quant_config, layer_name(prefix, "gate_up_proj")
         )
@@ -126,18 +128,11 @@ class AscendQwen2_5_VisionMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`x [..., C]` -> `[..., C]`."""
         _checks.last_dim("x", x, self.in_features)
-        return self.down_proj(self.act_fn(self.gate_up_proj(x)))
-
-
-def _check_act_fn(act_fn: Any, hidden_features: int) -> Activation:
-    if not callable(act_fn):
-        raise TypeError(f"act_fn: expected a callable, got {type(act_fn).__name__}")
-    shape = list(act_fn(torch.zeros(1, 2 * hidden_features, device="meta")).shape)
-    if shape != [1, hidden_features]:
-        raise ValueError(
-            f"act_fn: expected [1, {2 * hidden_features}] -> [1, {hidden_features}] (act and multiply), got {shape}"
-        )
-    return act_fn
+        activated = self.act_fn(self.gate_up_proj(x))
+        if activated.shape[-1] != self.hidden_features:
+            wanted = f"[..., {2 * self.hidden_features}] -> [..., {self.hidden_features}] (act and multiply)"
+            raise ValueError(f"act_fn: expected {wanted}, got {list(activated.shape)}")
+        return self.down_proj(activated)
 
 
 class AscendQwen2_5_VisionRotaryEmbedding(nn.Module):
