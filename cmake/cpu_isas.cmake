@@ -2,8 +2,9 @@
 # csrc/cpu/dispatch.cpp is compiled once, for the baseline, and chooses among them at run time.
 # Needs TORCH_INCLUDE_DIRS; sets QVNO_CPU_ISA_TARGETS, to be linked into the library in this order.
 
-file(GLOB QVNO_CPU_SOURCES CONFIGURE_DEPENDS csrc/ops/*/cpu.cpp)
-list(APPEND QVNO_CPU_SOURCES csrc/cpu/attention.cpp csrc/cpu/table.cpp)
+set(QVNO_CSRC ${CMAKE_CURRENT_LIST_DIR}/../csrc)
+file(GLOB QVNO_CPU_SOURCES CONFIGURE_DEPENDS ${QVNO_CSRC}/ops/*/cpu.cpp)
+list(APPEND QVNO_CPU_SOURCES ${QVNO_CSRC}/cpu/attention.cpp ${QVNO_CSRC}/cpu/table.cpp)
 
 # Baseline first: of an inline function (std, c10) that several objects hold, the linker keeps the first
 # copy, and that one must run on every machine.
@@ -30,7 +31,7 @@ foreach(isa IN LISTS QVNO_CPU_ISAS)
   add_library(${target} OBJECT ${QVNO_CPU_SOURCES})
   set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
   target_compile_definitions(${target} PRIVATE QVNO_ISA=${isa})
-  target_include_directories(${target} PRIVATE csrc)
+  target_include_directories(${target} PRIVATE ${QVNO_CSRC})
   target_include_directories(${target} SYSTEM PRIVATE ${TORCH_INCLUDE_DIRS})
   target_compile_options(${target} PRIVATE $<IF:$<BOOL:${QVNO_SANITIZE}>,-O1,-O3> -Wall -Wextra -Wno-psabi -Wno-uninitialized
                          -Wno-maybe-uninitialized ${QVNO_FLAGS_${isa}})

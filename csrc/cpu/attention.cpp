@@ -70,7 +70,8 @@ class Attention {
   void run(int64_t head, int64_t begin, int64_t end) {
     const int64_t* first = p_.cu_seqlens;
     const int64_t* last = first + p_.segments;
-    for (const int64_t* s = std::upper_bound(first, last, begin) - 1; s < last && *s < end; ++s) {
+    const int64_t* s = p_.segments == 0 ? last : std::upper_bound(first, last, begin) - 1;
+    for (; s < last && *s < end; ++s) {
       const int64_t pieces_before = std::max<int64_t>(0, begin - s[0] + kPieceQueries - 1) / kPieceQueries;
       const int64_t piece = s[0] + pieces_before * kPieceQueries;
       if (piece < std::min(end, s[1])) {
@@ -141,8 +142,7 @@ class Attention {
         }
       }
       for (int64_t unit = 0; unit < key_units_; unit += kWidth) {
-        at::vec::transpose_mxn<float, kWidth, kWidth>(staging_ + unit, staging_stride_,
-                                                      panel + unit * kLanes + lane, kLanes);
+        transpose(staging_ + unit, staging_stride_, panel + unit * kLanes + lane, kLanes);
       }
     }
   }
@@ -238,8 +238,7 @@ class Attention {
     const float* sums = panel + layout.dim * kLanes;
     for (int64_t lane = 0; lane < queries; lane += kWidth) {
       for (int64_t d = 0; d < layout.dim; d += kWidth) {
-        at::vec::transpose_mxn<float, kWidth, kWidth>(panel + d * kLanes + lane, kLanes, staging_ + d,
-                                                      staging_stride_);
+        transpose(panel + d * kLanes + lane, kLanes, staging_ + d, staging_stride_);
       }
       for (int64_t i = 0; i < std::min<int64_t>(kWidth, queries - lane); ++i) {
         const Vec inverse(1.0f / sums[lane + i]);

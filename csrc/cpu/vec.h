@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <tuple>
 #include <type_traits>
 
 #include "common/types.h"
@@ -75,6 +76,25 @@ inline Vec exp_nonpositive(Vec x) {
   p = fmadd(p, r, Vec(1.0f));
   const auto bits = at::vec::cast<int32_t>(shifted) << at::vec::Vectorized<int32_t>(23);
   return p * at::vec::cast<float>(bits);
+}
+
+// to[j][i] = from[i][j] for kWidth x kWidth 4-byte units. A riffle of the first and second half of the rows
+// moves the top bit of the row number to the bottom of the column number; log2(kWidth) riffles swap the two.
+inline void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+  Vec x[kWidth], y[kWidth];
+#pragma GCC unroll 16
+  for (int i = 0; i < kWidth; ++i) x[i] = Vec::loadu(from + i * from_stride);
+#pragma GCC unroll 4
+  for (int riffles = 1; riffles < kWidth; riffles *= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kWidth / 2; ++i) {
+      std::tie(y[2 * i], y[2 * i + 1]) = at::vec::interleave2(x[i], x[i + kWidth / 2]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kWidth; ++i) x[i] = y[i];
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kWidth; ++i) x[i].store(to + i * to_stride);
 }
 
 // Calls body(T{}) with the element type that dtype names.
