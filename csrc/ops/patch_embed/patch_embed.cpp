@@ -15,8 +15,8 @@ namespace {
 
 constexpr const char* kOp = "patch_embed";
 
-// Rows gathered and cast at a time: a panel stays in cache between the gather and the GEMM.
-constexpr int64_t kPanelRows = 512;
+// Rows gathered and cast at a time: enough for a GEMM at full speed, few enough for bounded memory.
+constexpr int64_t kPanelRows = 2048;
 
 struct PatchEmbed {
   at::Tensor pixels;          // [T, K]
@@ -76,38 +76,56 @@ PatchEmbed checked(const at::Tensor& pixels, const at::Tensor& weight, const std
   return e;
 }
 
-void gemm(const PatchEmbed& e, const at::Tensor& rows, at::Tensor out) {
-  const at::Tensor transposed = e.weight.t();
-  if (e.bias.defined()) {
-    at::addmm_out(out, e.bias, rows, transposed);
+// rows @ weight.T + bias.
+void gemm(const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bias, at::Tensor out) {
+  if (bias.defined()) {
+    at::addmm_out(out, bias, rows, weight.t());
   } else {
-    at::mm_out(out, rows, transposed);
+    at::mm_out(out, rows, weight.t());
   }
+}
+
+// Pixel rows [first, first + rows) of the result's order, in the weight's dtype.
+void gather(const PatchEmbed& e, int64_t first, int64_t rows, const at::Tensor& panel) {
+  const CpuKernels& kernels = checked_cpu_kernels();
+  const at::Tensor source = e.has_index ? e.pixels : e.pixels.narrow(0, first, rows);
+  const GatherRowsParams p = {
+      .src = source.const_data_ptr(),
+      .src_dtype = checked_dtype(kOp, "pixels", source),
+      .src_stride = source.stride(0),
+      .index = e.has_index ? e.rows.data() + first : nullptr,
+      .dst = panel.mutable_data_ptr(),
+      .dst_dtype = checked_dtype(kOp, "weight", panel),
+      .columns = source.size(1),
+  };
+  constexpr int64_t kRowsPerTask = 32;
+  for_each_task(rows, kRowsPerTask, [&](int64_t begin, int64_t end) { kernels.gather_rows(p, begin, end); });
 }
 
 void run(const PatchEmbed& e, const at::Tensor& out) {
   at::NoGradGuard no_grad;
-  if (!e.has_index && e.pixels.scalar_type() == e.weight.scalar_type()) return gemm(e, e.pixels, out);
-  const CpuKernels& kernels = checked_cpu_kernels();
-  const int64_t columns = e.pixels.size(1);
-  const at::Tensor panel = at::empty({std::min(kPanelRows, e.out_rows), columns}, e.weight.options());
+  const auto dtype = e.weight.scalar_type();
+  // Few CPUs have an fp16 GEMM, and ATen's stand-in takes several times as long as the casts and the fp32
+  // one.
+  const auto compute = dtype == at::kHalf ? at::kFloat : dtype;
+  const at::Tensor weight = e.weight.to(compute);
+  const at::Tensor bias = e.bias.defined() ? e.bias.to(compute) : e.bias;
+  const bool as_it_is = !e.has_index && e.pixels.scalar_type() == dtype && dtype == compute;
+  if (as_it_is) return gemm(e.pixels, weight, bias, out);
+  const at::Tensor panel =
+      at::empty({std::min(kPanelRows, e.out_rows), e.pixels.size(1)}, e.weight.options());
   for (int64_t first = 0; first < e.out_rows; first += kPanelRows) {
     const int64_t rows = std::min(kPanelRows, e.out_rows - first);
-    const int64_t source_row = e.has_index ? 0 : first;
-    const GatherRowsParams p = {
-        static_cast<const char*>(e.pixels.const_data_ptr()) +
-            source_row * e.pixels.stride(0) * e.pixels.element_size(),
-        checked_dtype(kOp, "pixels", e.pixels),
-        e.pixels.stride(0),
-        e.has_index ? e.rows.data() + first : nullptr,
-        panel.mutable_data_ptr(),
-        checked_dtype(kOp, "weight", e.weight),
-        columns,
-    };
-    constexpr int64_t kRowsPerTask = 32;
-    for_each_task(rows, kRowsPerTask,
-                  [&](int64_t begin, int64_t end) { kernels.gather_rows(p, begin, end); });
-    gemm(e, panel.narrow(0, 0, rows), out.narrow(0, first, rows));
+    gather(e, first, rows, panel);
+    const at::Tensor gathered = panel.narrow(0, 0, rows).to(compute);
+    const at::Tensor result = out.narrow(0, first, rows);
+    if (dtype == compute) {
+      gemm(gathered, weight, bias, result);
+    } else {
+      at::Tensor wide = at::empty({rows, weight.size(0)}, gathered.options());
+      gemm(gathered, weight, bias, wide);
+      result.copy_(wide);
+    }
   }
 }
 
