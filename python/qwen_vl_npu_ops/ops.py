@@ -43,7 +43,8 @@ _ops = torch.ops.qwen_vl_npu_ops
 
 
 _OPTIONAL = ("out_head_dim", "scale", "max_seqlen")
-_CHECKS: dict[str, Callable[[str, object], object]] = {"interleaved": _checks.a_bool, "scale": _checks.a_number}
+_Check = Callable[[str, object], object]
+_CHECKS: dict[str, _Check] = {"interleaved": _checks.a_bool, "scale": _checks.a_number}
 
 
 def _check_python_types(op: str, tensors: dict[str, object], **options: object) -> None:
@@ -53,7 +54,8 @@ def _check_python_types(op: str, tensors: dict[str, object], **options: object) 
     for name, value in options.items():
         if value is None and name in _OPTIONAL:
             continue
-        _CHECKS.get(name, _checks.an_int)(f"{op}: {name}", value)
+        check: _Check = _CHECKS.get(name, _checks.an_int)
+        check(f"{op}: {name}", value)
 
 
 def _given(**tensors: object) -> dict[str, object]:
