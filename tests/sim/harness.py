@@ -27,7 +27,9 @@ def sample(name):
 def struct(name, **fields):
     """A ctypes.Structure class; `fields` are types, by their C names."""
     types = {"u32": ctypes.c_uint32, "u64": ctypes.c_uint64, "f32": ctypes.c_float}
-    return type(name, (ctypes.Structure,), {"_fields_": [(key, types[kind]) for key, kind in fields.items()]})
+    layout = [(key, types[kind]) for key, kind in fields.items()]
+    shown = property(lambda self: {key: getattr(self, key) for key in fields})
+    return type(name, (ctypes.Structure,), {"_fields_": layout, "fields": shown, "__repr__": lambda s: str(s.fields)})
 
 
 def launch(library, kernel, *arguments, blocks=1):

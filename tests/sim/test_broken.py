@@ -79,7 +79,8 @@ def test_mistake(file, kernel, name):
     error = raised.value
     assert error.kind == kind
     assert error.kernel == kernel
-    named = [(error.file, error.line), *((w["file"], w["line"]) for w in getattr(error, "waiting", None) or [])]
+    parties = [*([error.other] if error.other else []), *error.waiting]
+    named = [(error.file, error.line), *((party["file"], party["line"]) for party in parties)]
     assert any(str(f).endswith(f"{file}.cpp") and at == line for f, at in named), f"{line} not in {named}: {error}"
     for text in (kernel, str(line), kind):
         assert text in str(error)

@@ -28,9 +28,9 @@ def memories(seed):
     return rng.integers(0, 256, UB).astype(np.uint8), rng.integers(0, 256, GM).astype(np.uint8)
 
 
-def run(dtype, ub, gm, **fields):
+def run(dtype, ub_image, gm_image, **fields):
     case = CopyCase(bytes=UB, gmBytes=GM, **fields)
-    launch(kernels("copy"), f"copy_{dtype}", ub, gm, case)
+    launch(kernels("copy"), f"copy_{dtype}", ub_image, gm_image, case)
 
 
 blocks = st.fixed_dictionaries(

@@ -87,5 +87,5 @@ def test_an_unknown_fault_is_refused():
     scenario = scenarios.axpy()
     site = next(s for s in baseline(scenario) if s.api.startswith("Axpy"))
     for fault in (sim.Fault("skip_queue", site), sim.Fault("no such kind", site)):
-        with pytest.raises(ValueError, match="fault|kind|apply"):
+        with pytest.raises(ValueError, match=r"fault|kind|apply"):
             scenario.run(faults=[fault])

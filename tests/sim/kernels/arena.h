@@ -2,8 +2,8 @@
 
 #include "kernel_operator.h"
 
-// Test kernels run one instruction on an image of UB: the whole image comes in from GM, the instruction runs, the
-// whole image goes back. So a test sees every byte that an instruction wrote, and that it wrote no other.
+// Test kernels run one instruction on an image of UB: the whole image comes in from GM, the instruction runs,
+// the whole image goes back. So a test sees every byte that an instruction wrote, and that it wrote no other.
 class Arena {
  public:
   __aicore__ inline Arena() {}

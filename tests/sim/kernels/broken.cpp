@@ -1,7 +1,7 @@
 #include "kernel_operator.h"
 
-// One mistake each, on the line that ends in its name; test_broken.py says what the simulator must make of it. The
-// entry's `past` is 0 for the last legal value where a mistake is a limit exceeded, 1 for one more.
+// One mistake each, on the line that ends in its name; test_broken.py says what the simulator must make of
+// it. The entry's `past` is 0 for the last legal value where a mistake is a limit exceeded, 1 for one more.
 using namespace AscendC;
 
 constexpr uint32_t UB_BYTES = 192 * 1024 - 256;
@@ -147,6 +147,7 @@ class VectorMistakes {
         break;
       case 41:
         line.GetValue(0);
+        SyncAll();
         DataCopy(gm_[mine], x, 16);
         PipeBarrier<PIPE_ALL>();
         SyncAll();

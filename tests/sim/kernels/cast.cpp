@@ -39,28 +39,72 @@ extern "C" __global__ __aicore__ void cast(GM_ADDR image, CastCase c) {
   Arena arena;
   arena.Load(image, c.bytes);
   switch (c.pair) {
-    case 0: Run<half, float>(arena, c); break;
-    case 1: Run<bfloat16_t, float>(arena, c); break;
-    case 2: Run<float, half>(arena, c); break;
-    case 3: Run<float, bfloat16_t>(arena, c); break;
-    case 4: Run<float, float>(arena, c); break;
-    case 5: Run<int32_t, float>(arena, c); break;
-    case 6: Run<int16_t, float>(arena, c); break;
-    case 7: Run<int64_t, float>(arena, c); break;
-    case 8: Run<float, int16_t>(arena, c); break;
-    case 9: Run<float, int32_t>(arena, c); break;
-    case 10: Run<float, int64_t>(arena, c); break;
-    case 11: Run<int32_t, half>(arena, c); break;
-    case 12: Run<int16_t, half>(arena, c); break;
-    case 13: Run<int8_t, half>(arena, c); break;
-    case 14: Run<uint8_t, half>(arena, c); break;
-    case 15: Run<half, int16_t>(arena, c); break;
-    case 16: Run<half, int8_t>(arena, c); break;
-    case 17: Run<half, uint8_t>(arena, c); break;
-    case 18: Run<int32_t, bfloat16_t>(arena, c); break;
-    case 19: Run<int16_t, int32_t>(arena, c); break;
-    case 20: Run<int64_t, int32_t>(arena, c); break;
-    case 21: Run<int32_t, int64_t>(arena, c); break;
+    case 0:
+      Run<half, float>(arena, c);
+      break;
+    case 1:
+      Run<bfloat16_t, float>(arena, c);
+      break;
+    case 2:
+      Run<float, half>(arena, c);
+      break;
+    case 3:
+      Run<float, bfloat16_t>(arena, c);
+      break;
+    case 4:
+      Run<float, float>(arena, c);
+      break;
+    case 5:
+      Run<int32_t, float>(arena, c);
+      break;
+    case 6:
+      Run<int16_t, float>(arena, c);
+      break;
+    case 7:
+      Run<int64_t, float>(arena, c);
+      break;
+    case 8:
+      Run<float, int16_t>(arena, c);
+      break;
+    case 9:
+      Run<float, int32_t>(arena, c);
+      break;
+    case 10:
+      Run<float, int64_t>(arena, c);
+      break;
+    case 11:
+      Run<int32_t, half>(arena, c);
+      break;
+    case 12:
+      Run<int16_t, half>(arena, c);
+      break;
+    case 13:
+      Run<int8_t, half>(arena, c);
+      break;
+    case 14:
+      Run<uint8_t, half>(arena, c);
+      break;
+    case 15:
+      Run<half, int16_t>(arena, c);
+      break;
+    case 16:
+      Run<half, int8_t>(arena, c);
+      break;
+    case 17:
+      Run<half, uint8_t>(arena, c);
+      break;
+    case 18:
+      Run<int32_t, bfloat16_t>(arena, c);
+      break;
+    case 19:
+      Run<int16_t, int32_t>(arena, c);
+      break;
+    case 20:
+      Run<int64_t, int32_t>(arena, c);
+      break;
+    case 21:
+      Run<int32_t, int64_t>(arena, c);
+      break;
   }
   arena.Store();
 }

@@ -2,7 +2,8 @@
 
 // One move between GM and UB, with every field of its parameters.
 struct CopyCase {
-  uint32_t operation;  // 0 DataCopy in, 1 out, 2 DataCopyPad in, 3 DataCopyPad out, 4 UB to UB, 5 in by count, 6 out by count
+  uint32_t operation;  // 0 DataCopy in, 1 out, 2 DataCopyPad in, 3 DataCopyPad out, 4 UB to UB, 5 in by
+                       // count, 6 out by count
   uint32_t bytes;      // of the UB image
   uint32_t gmBytes;
   uint32_t gm;  // byte offset into GM
@@ -40,7 +41,8 @@ __aicore__ inline void Run(GM_ADDR image, GM_ADDR memory, const CopyCase& c) {
       AscendC::DataCopy(gm, ub, blocks);
       break;
     case 2: {
-      AscendC::DataCopyPadExtParams<T> padding(c.isPad == 1, c.leftPadding, c.rightPadding, static_cast<T>(c.padding));
+      AscendC::DataCopyPadExtParams<T> padding(c.isPad == 1, c.leftPadding, c.rightPadding,
+                                               static_cast<T>(c.padding));
       AscendC::DataCopyPad(ub, gm, rows, padding);
       break;
     }

@@ -1,7 +1,7 @@
 #include "kernel_operator.h"
 
-// Test kernels of the cube core. L1 images come in from GM and go back as a whole; fractals that were loaded into L0
-// are made visible by multiplying them with the identity.
+// Test kernels of the cube core. L1 images come in from GM and go back as a whole; fractals that were loaded
+// into L0 are made visible by multiplying them with the identity.
 
 struct Nd2NzCase {
   uint32_t imageBytes;   // of L1
@@ -99,7 +99,8 @@ extern "C" __global__ __aicore__ void load_half(GM_ADDR image, GM_ADDR identity,
   AscendC::PipeBarrier<PIPE_ALL>();
   AscendC::LoadData(other, unit, AscendC::LoadData2DParams(0, 1, 0, 0, 0, false, 0));
   if (c.operation == 0) {
-    AscendC::LoadData2DParams params(c.startIndex, c.repeatTimes, c.srcStride, 0, c.dstGap, c.ifTranspose == 1, 0);
+    AscendC::LoadData2DParams params(c.startIndex, c.repeatTimes, c.srcStride, 0, c.dstGap,
+                                     c.ifTranspose == 1, 0);
     AscendC::LoadData(loaded, l1[c.src / sizeof(half)], params);
   } else {
     AscendC::LoadData2dTransposeParams params(c.startIndex, c.repeatTimes, c.srcStride, c.dstGap, 0);
@@ -142,12 +143,14 @@ struct MatmulCase {
 };
 
 template <typename T>
-__aicore__ inline void LoadAll(const AscendC::LocalTensor<T>& l0, const AscendC::LocalTensor<T>& l1, uint32_t bytes) {
+__aicore__ inline void LoadAll(const AscendC::LocalTensor<T>& l0, const AscendC::LocalTensor<T>& l1,
+                               uint32_t bytes) {
   AscendC::LoadData(l0, l1, AscendC::LoadData2DParams(0, bytes / 512, 1, 0, 0, false, 0));
 }
 
 template <typename In, typename Acc, typename Out, QuantMode_t mode>
-__aicore__ inline void RunMatmul(GM_ADDR aImage, GM_ADDR bImage, GM_ADDR bias, GM_ADDR out, const MatmulCase& c) {
+__aicore__ inline void RunMatmul(GM_ADDR aImage, GM_ADDR bImage, GM_ADDR bias, GM_ADDR out,
+                                 const MatmulCase& c) {
   AscendC::TPipe pipe;
   AscendC::TBuf<AscendC::TPosition::A1> a1Buffer, b1Buffer;
   AscendC::TBuf<AscendC::TPosition::C1> bias1Buffer;
@@ -205,16 +208,44 @@ __aicore__ inline void RunMatmul(GM_ADDR aImage, GM_ADDR bImage, GM_ADDR bias, G
   }
 }
 
-#define MATMUL(name, In, Acc, Out, mode)                                                                           \
-  extern "C" __global__ __aicore__ void name(GM_ADDR a, GM_ADDR b, GM_ADDR bias, GM_ADDR out, MatmulCase c) {      \
-    KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIC_ONLY);                                                                \
-    RunMatmul<In, Acc, Out, mode>(a, b, bias, out, c);                                                             \
-  }
+extern "C" __global__ __aicore__ void matmul_half_float(GM_ADDR a, GM_ADDR b, GM_ADDR bias, GM_ADDR out,
+                                                        MatmulCase c) {
+  KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIC_ONLY);
+  RunMatmul<half, float, float, QuantMode_t::NoQuant>(a, b, bias, out, c);
+}
 
-MATMUL(matmul_half_float, half, float, float, QuantMode_t::NoQuant)
-MATMUL(matmul_half_half, half, float, half, QuantMode_t::F322F16)
-MATMUL(matmul_half_bfloat16, half, float, bfloat16_t, QuantMode_t::F322BF16)
-MATMUL(matmul_bfloat16_float, bfloat16_t, float, float, QuantMode_t::NoQuant)
-MATMUL(matmul_bfloat16_bfloat16, bfloat16_t, float, bfloat16_t, QuantMode_t::F322BF16)
-MATMUL(matmul_float_float, float, float, float, QuantMode_t::NoQuant)
-MATMUL(matmul_int8_int32, int8_t, int32_t, int32_t, QuantMode_t::NoQuant)
+extern "C" __global__ __aicore__ void matmul_half_half(GM_ADDR a, GM_ADDR b, GM_ADDR bias, GM_ADDR out,
+                                                       MatmulCase c) {
+  KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIC_ONLY);
+  RunMatmul<half, float, half, QuantMode_t::F322F16>(a, b, bias, out, c);
+}
+
+extern "C" __global__ __aicore__ void matmul_half_bfloat16(GM_ADDR a, GM_ADDR b, GM_ADDR bias, GM_ADDR out,
+                                                           MatmulCase c) {
+  KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIC_ONLY);
+  RunMatmul<half, float, bfloat16_t, QuantMode_t::F322BF16>(a, b, bias, out, c);
+}
+
+extern "C" __global__ __aicore__ void matmul_bfloat16_float(GM_ADDR a, GM_ADDR b, GM_ADDR bias, GM_ADDR out,
+                                                            MatmulCase c) {
+  KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIC_ONLY);
+  RunMatmul<bfloat16_t, float, float, QuantMode_t::NoQuant>(a, b, bias, out, c);
+}
+
+extern "C" __global__ __aicore__ void matmul_bfloat16_bfloat16(GM_ADDR a, GM_ADDR b, GM_ADDR bias,
+                                                               GM_ADDR out, MatmulCase c) {
+  KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIC_ONLY);
+  RunMatmul<bfloat16_t, float, bfloat16_t, QuantMode_t::F322BF16>(a, b, bias, out, c);
+}
+
+extern "C" __global__ __aicore__ void matmul_float_float(GM_ADDR a, GM_ADDR b, GM_ADDR bias, GM_ADDR out,
+                                                         MatmulCase c) {
+  KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIC_ONLY);
+  RunMatmul<float, float, float, QuantMode_t::NoQuant>(a, b, bias, out, c);
+}
+
+extern "C" __global__ __aicore__ void matmul_int8_int32(GM_ADDR a, GM_ADDR b, GM_ADDR bias, GM_ADDR out,
+                                                        MatmulCase c) {
+  KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIC_ONLY);
+  RunMatmul<int8_t, int32_t, int32_t, QuantMode_t::NoQuant>(a, b, bias, out, c);
+}

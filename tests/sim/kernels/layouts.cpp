@@ -5,7 +5,8 @@
 // Sizes and field offsets of the parameter structs. This file compiles against CANN's headers and against the
 // simulator's: kernels that fill a struct by position mean the same fields in both.
 #define SIZE(Struct, bytes) static_assert(sizeof(AscendC::Struct) == bytes, "size of " #Struct);
-#define AT(Struct, field, offset) static_assert(offsetof(AscendC::Struct, field) == offset, #Struct "::" #field);
+#define AT(Struct, field, offset) \
+  static_assert(offsetof(AscendC::Struct, field) == offset, #Struct "::" #field);
 
 SIZE(BinaryRepeatParams, 12)
 AT(BinaryRepeatParams, blockNumber, 0)
@@ -146,11 +147,31 @@ extern "C" __global__ __aicore__ void defaults(GM_ADDR out) {
   AscendC::FixpipeParamsV220 fixpipe;
   AscendC::Nd2NzParams nd2nz;
   const int32_t values[] = {
-      binary.dstBlkStride, binary.src0BlkStride, binary.dstRepStride, binary.src1RepStride, unary.dstBlkStride,
-      unary.srcBlkStride, unary.dstRepStride, unary.srcRepStride, copy.dstStride, copy.srcStride,
-      copy.dstRepeatSize, copy.srcRepeatSize, blocks.blockCount, blocks.blockLen, blocks.srcStride, rows.blockCount,
-      static_cast<int32_t>(rows.blockLen), mmad.m, mmad.unitFlag, mmad.cmatrixInitVal, mmad.cmatrixSource,
-      fixpipe.quantPre, fixpipe.ndNum, fixpipe.reluEn, nd2nz.ndNum,
+      binary.dstBlkStride,
+      binary.src0BlkStride,
+      binary.dstRepStride,
+      binary.src1RepStride,
+      unary.dstBlkStride,
+      unary.srcBlkStride,
+      unary.dstRepStride,
+      unary.srcRepStride,
+      copy.dstStride,
+      copy.srcStride,
+      copy.dstRepeatSize,
+      copy.srcRepeatSize,
+      blocks.blockCount,
+      blocks.blockLen,
+      blocks.srcStride,
+      rows.blockCount,
+      static_cast<int32_t>(rows.blockLen),
+      mmad.m,
+      mmad.unitFlag,
+      mmad.cmatrixInitVal,
+      mmad.cmatrixSource,
+      fixpipe.quantPre,
+      fixpipe.ndNum,
+      fixpipe.reluEn,
+      nd2nz.ndNum,
   };
   for (uint32_t i = 0; i < sizeof(values) / sizeof(values[0]); ++i) {
     gm.SetValue(i, values[i]);

@@ -20,22 +20,22 @@ struct ReduceCase {
   uint32_t count;
 };
 
-#define WHOLE(code, Api)                                                                          \
-  case code:                                                                                      \
-    if (c.form == 1) {                                                                            \
-      AscendC::Api(dst, src, length, c.repeat, c.dstRepeat, c.srcBlock, c.srcRepeat, order);      \
-    } else {                                                                                      \
-      AscendC::Api(dst, src, mask, c.repeat, c.dstRepeat, c.srcBlock, c.srcRepeat, order);        \
-    }                                                                                             \
+#define WHOLE(code, Api)                                                                     \
+  case code:                                                                                 \
+    if (c.form == 1) {                                                                       \
+      AscendC::Api(dst, src, length, c.repeat, c.dstRepeat, c.srcBlock, c.srcRepeat, order); \
+    } else {                                                                                 \
+      AscendC::Api(dst, src, mask, c.repeat, c.dstRepeat, c.srcBlock, c.srcRepeat, order);   \
+    }                                                                                        \
     break;
 
-#define BLOCK(code, Api)                                                                          \
-  case code:                                                                                      \
-    if (c.form == 1) {                                                                            \
-      AscendC::Api(dst, src, c.repeat, length, c.dstRepeat, c.srcBlock, c.srcRepeat);             \
-    } else {                                                                                      \
-      AscendC::Api(dst, src, c.repeat, mask, c.dstRepeat, c.srcBlock, c.srcRepeat);               \
-    }                                                                                             \
+#define BLOCK(code, Api)                                                              \
+  case code:                                                                          \
+    if (c.form == 1) {                                                                \
+      AscendC::Api(dst, src, c.repeat, length, c.dstRepeat, c.srcBlock, c.srcRepeat); \
+    } else {                                                                          \
+      AscendC::Api(dst, src, c.repeat, mask, c.dstRepeat, c.srcBlock, c.srcRepeat);   \
+    }                                                                                 \
     break;
 
 template <typename T>
@@ -68,7 +68,8 @@ __aicore__ inline void RunMove(Arena& arena, const ReduceCase& c) {
   AscendC::LocalTensor<T> src = arena.At<T>(c.src);
   AscendC::LocalTensor<uint32_t> offsets = arena.At<uint32_t>(c.offsets);
   if (c.operation == 7) {
-    AscendC::Brcb(dst, src, c.repeat, {static_cast<uint16_t>(c.dstBlock), static_cast<uint16_t>(c.dstRepeat)});
+    AscendC::Brcb(dst, src, c.repeat,
+                  {static_cast<uint16_t>(c.dstBlock), static_cast<uint16_t>(c.dstRepeat)});
   } else if (c.form == 0) {
     AscendC::Gather(dst, src, offsets, c.base, c.count);
   } else {

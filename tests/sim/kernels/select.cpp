@@ -1,6 +1,7 @@
 #include "arena.h"
 
-// Comparison, selection and rearrangement; the order of the operations is that of OPERATIONS in test_select.py.
+// Comparison, selection and rearrangement; the order of the operations is that of OPERATIONS in
+// test_select.py.
 struct SelectCase {
   uint32_t operation;
   uint32_t mode;  // AscendC::CMPMODE, or GatherMask's pattern
@@ -43,10 +44,12 @@ __aicore__ inline void RunSelect(Arena& arena, const SelectCase& c) {
       AscendC::Select(dst, bits, src0, src1, AscendC::SELMODE::VSEL_TENSOR_TENSOR_MODE, c.count);
       break;
     case 5:
-      AscendC::Select(dst, bits, src0, static_cast<T>(c.scalar), AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE, c.count);
+      AscendC::Select(dst, bits, src0, static_cast<T>(c.scalar), AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE,
+                      c.count);
       break;
     case 6:
-      AscendC::Select(dst, bits, src0, src1, AscendC::SELMODE::VSEL_TENSOR_TENSOR_MODE, lanes, c.repeat, binary);
+      AscendC::Select(dst, bits, src0, src1, AscendC::SELMODE::VSEL_TENSOR_TENSOR_MODE, lanes, c.repeat,
+                      binary);
       break;
   }
 }

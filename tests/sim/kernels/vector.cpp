@@ -1,6 +1,7 @@
 #include "arena.h"
 
-// One arithmetic instruction, chosen at run time. The order of the operations is that of OPERATIONS in vector.py.
+// One arithmetic instruction, chosen at run time. The order of the operations is that of OPERATIONS in
+// vector.py.
 struct VectorCase {
   uint32_t operation;
   uint32_t form;  // 0: count, 1: mask length, 2: mask bits
@@ -21,37 +22,37 @@ struct VectorCase {
   float scalar;
 };
 
-#define BINARY(code, Api)                                                   \
-  case code:                                                                \
-    if (c.form == 0) {                                                      \
-      AscendC::Api(dst, src0, src1, static_cast<int32_t>(c.count));         \
-    } else if (c.form == 1) {                                               \
-      AscendC::Api(dst, src0, src1, c.maskLow, c.repeat, binary);           \
-    } else {                                                                \
-      AscendC::Api(dst, src0, src1, mask, c.repeat, binary);                \
-    }                                                                       \
+#define BINARY(code, Api)                                           \
+  case code:                                                        \
+    if (c.form == 0) {                                              \
+      AscendC::Api(dst, src0, src1, static_cast<int32_t>(c.count)); \
+    } else if (c.form == 1) {                                       \
+      AscendC::Api(dst, src0, src1, c.maskLow, c.repeat, binary);   \
+    } else {                                                        \
+      AscendC::Api(dst, src0, src1, mask, c.repeat, binary);        \
+    }                                                               \
     break;
 
-#define UNARY(code, Api)                                                    \
-  case code:                                                                \
-    if (c.form == 0) {                                                      \
-      AscendC::Api(dst, src0, static_cast<int32_t>(c.count));               \
-    } else if (c.form == 1) {                                               \
-      AscendC::Api(dst, src0, c.maskLow, c.repeat, unary);                  \
-    } else {                                                                \
-      AscendC::Api(dst, src0, mask, c.repeat, unary);                       \
-    }                                                                       \
+#define UNARY(code, Api)                                      \
+  case code:                                                  \
+    if (c.form == 0) {                                        \
+      AscendC::Api(dst, src0, static_cast<int32_t>(c.count)); \
+    } else if (c.form == 1) {                                 \
+      AscendC::Api(dst, src0, c.maskLow, c.repeat, unary);    \
+    } else {                                                  \
+      AscendC::Api(dst, src0, mask, c.repeat, unary);         \
+    }                                                         \
     break;
 
-#define SCALAR(code, Api)                                                   \
-  case code:                                                                \
-    if (c.form == 0) {                                                      \
-      AscendC::Api(dst, src0, scalar, static_cast<int32_t>(c.count));       \
-    } else if (c.form == 1) {                                               \
-      AscendC::Api(dst, src0, scalar, c.maskLow, c.repeat, unary);          \
-    } else {                                                                \
-      AscendC::Api(dst, src0, scalar, mask, c.repeat, unary);               \
-    }                                                                       \
+#define SCALAR(code, Api)                                             \
+  case code:                                                          \
+    if (c.form == 0) {                                                \
+      AscendC::Api(dst, src0, scalar, static_cast<int32_t>(c.count)); \
+    } else if (c.form == 1) {                                         \
+      AscendC::Api(dst, src0, scalar, c.maskLow, c.repeat, unary);    \
+    } else {                                                          \
+      AscendC::Api(dst, src0, scalar, mask, c.repeat, unary);         \
+    }                                                                 \
     break;
 
 template <typename T>
@@ -77,12 +78,12 @@ class Operands {
   T scalar;
 };
 
-#define UNPACK(T)                                                           \
-  Operands<T> o(arena, c);                                                  \
-  AscendC::LocalTensor<T> dst = o.dst, src0 = o.src0, src1 = o.src1;        \
-  AscendC::BinaryRepeatParams binary = o.binary;                            \
-  AscendC::UnaryRepeatParams unary = o.unary;                               \
-  uint64_t mask[2] = {o.mask[0], o.mask[1]};                                \
+#define UNPACK(T)                                                    \
+  Operands<T> o(arena, c);                                           \
+  AscendC::LocalTensor<T> dst = o.dst, src0 = o.src0, src1 = o.src1; \
+  AscendC::BinaryRepeatParams binary = o.binary;                     \
+  AscendC::UnaryRepeatParams unary = o.unary;                        \
+  uint64_t mask[2] = {o.mask[0], o.mask[1]};                         \
   T scalar = o.scalar;
 
 template <typename T>

@@ -58,7 +58,7 @@ class Floating:
         return (bits | sign.astype(np.int64) << (self.exponent_bits + self.fraction_bits)).astype(self.storage)
 
     def round(self, values, mode):
-        """`values` as this format holds them; what is beyond its range becomes infinite in RINT and NONE."""
+        """`values` as this format holds them; what is beyond its range becomes infinite, as with saturation off."""
         values = np.asarray(values, np.longdouble)
         finite = np.where(np.isfinite(values), values, 0)
         exponent = np.maximum(np.frexp(np.abs(finite))[1] - 1, 1 - self.bias)
