@@ -29,8 +29,8 @@ def test_everything_passes_here(run):
     assert result.exit_code == 0, [check["detail"] for check in report["checks"] if not check["passed"]]
     assert report["passed"] is True
     assert report["packages"]["torch"] == torch.__version__
-    assert report["back_end"]["instruction set"] == ops.cpu_isa()
-    assert report["back_end"]["instruction set"] in report["back_end"]["instruction sets available"]
+    assert report["kernels"]["instruction_set"] == ops.cpu_isa()
+    assert report["kernels"]["instruction_set"] in report["kernels"]["available_instruction_sets"]
     assert {(check["op"], check["dtype"]) for check in report["checks"]} == {
         (op, dtype) for op in doctor.OPERATORS for dtype in DTYPES
     }
@@ -127,7 +127,7 @@ def test_every_instruction_set_passes(isa):
     done = doctor_with(isa)
     report = json.loads(done.stdout)
     assert done.returncode == 0, [check["detail"] for check in report["checks"] if not check["passed"]]
-    assert report["back_end"]["instruction set"] == isa
+    assert report["kernels"]["instruction_set"] == isa
 
 
 def test_an_instruction_set_that_is_not_there_is_one_line():

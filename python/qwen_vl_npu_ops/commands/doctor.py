@@ -61,7 +61,7 @@ class Report:
 
     packages: dict[str, str | None]  # None: not installed
     machine: dict[str, str | int]
-    back_end: dict[str, Any]
+    kernels: dict[str, Any]
     checks: list[Check]
 
     @property
@@ -76,8 +76,8 @@ class Report:
 
 def diagnose() -> Report:
     """Look at the machine and run every check; takes a few seconds."""
-    back_end = _back_end()
-    return Report(_packages(), _machine(), back_end, [check(case, dtype) for case in cases() for dtype in DTYPES])
+    kernels = _kernels()
+    return Report(_packages(), _machine(), kernels, [check(case, dtype) for case in cases() for dtype in DTYPES])
 
 
 def cases() -> Iterator[Case]:
@@ -125,7 +125,7 @@ def print_report(report: Report, console: Console) -> None:
     """The report for people."""
     lines = [f"{name}: {version or 'not installed'}" for name, version in report.packages.items()]
     lines += [f"{name}: {value}" for name, value in report.machine.items()]
-    lines += [f"{name}: {_in_words(value)}" for name, value in report.back_end.items()]
+    lines += [f"{name.replace('_', ' ')}: {_in_words(value)}" for name, value in report.kernels.items()]
     console.print(*lines, sep="\n", highlight=False, soft_wrap=True)
     for op in OPERATORS:
         console.print(_check_table(op, [row for row in report.checks if row.op == op]))
@@ -176,12 +176,12 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _back_end() -> dict[str, Any]:
+def _kernels() -> dict[str, Any]:
     return {
-        "back end": "cpu",
-        "instruction set": live_isa(),
-        "instruction sets available": ops.available_cpu_isas(),
-        "npu operators built in": all(
+        "back_end": "cpu",
+        "instruction_set": live_isa(),
+        "available_instruction_sets": ops.available_cpu_isas(),
+        "npu_operators_built_in": all(
             torch._C._dispatch_has_kernel_for_dispatch_key(f"qwen_vl_npu_ops::{op}", "PrivateUse1") for op in OPERATORS
         ),
     }
