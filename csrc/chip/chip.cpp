@@ -7,13 +7,26 @@ namespace {
 
 constexpr uint32_t kKiB = 1024;
 constexpr uint64_t kMiB = 1024 * 1024;
+constexpr uint32_t kReserved = 256;  // of UB and L1, kept by the runtime
 
-// Cores and clocks: CANN's platform_config/Ascend910B*.ini. Buffers: the same files; of UB and L1 the runtime
-// keeps 256 bytes. HBM rates are what published data-copy profiles reach (1.4-1.5 TB/s; the B4 has half the
+// Cores and clocks: CANN's platform_config/Ascend910B*.ini. Buffers: the same files.
+// HBM rates are what published data-copy profiles reach (1.4-1.5 TB/s; the B4 has half the
 // stacks), L2 rates the middle of the 5-6 TB/s they show.
 Chip a2(const char* name, int cube_cores, double mhz, uint64_t l2, double hbm_gbps, double l2_gbps) {
-  return {name,      cube_cores, 2 * cube_cores, mhz,      192 * kKiB, 512 * kKiB, 64 * kKiB,
-          64 * kKiB, 128 * kKiB, 1 * kKiB,       2 * kKiB, l2,         hbm_gbps,   l2_gbps};
+  return {name,
+          cube_cores,
+          2 * cube_cores,
+          mhz,
+          192 * kKiB - kReserved,
+          512 * kKiB - kReserved,
+          64 * kKiB,
+          64 * kKiB,
+          128 * kKiB,
+          1 * kKiB,
+          2 * kKiB,
+          l2,
+          hbm_gbps,
+          l2_gbps};
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Data movement other than into the cube's buffers: GM, UB and L1, the bias table and the fixpipe buffer.
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "machine.h"
 #include "round.h"
@@ -12,7 +13,7 @@ namespace {
 Pipe pipe_of(Core& core, const CopyOp& op) {
   const Memory from = op.src.memory, to = op.dst.memory;
   if (from == Memory::GM && (to == Memory::UB || to == Memory::L1)) return Pipe::MTE2;
-  if (from == Memory::UB && to == Memory::GM) return Pipe::MTE3;
+  if ((from == Memory::UB || from == Memory::L1) && to == Memory::GM) return Pipe::MTE3;
   if (from == Memory::UB && to == Memory::UB) return Pipe::V;
   if (from == Memory::L1 && to == Memory::BT) return Pipe::MTE1;
   if (from == Memory::L1 && to == Memory::FB) return Pipe::FIX;
@@ -74,35 +75,27 @@ void pad_in(Core& core, const CopyOp& op) {
     core.fail("limit",
               format("padding of %u and %u elements; each side is at most 32 bytes", op.left, op.right),
               "padParams");
-  if (op.pad) core.pad_value = op.pad_value;
+  if (op.pad) core.set_pad_value(op.pad_value);
   Transfer transfer(core, op.dst, op.src);
-  const uint64_t body = op.left * size + op.length, padded = body + op.right * size,
-                 row = round_up(padded, kBlock);
+  const uint64_t body = op.left * size + op.length, row = round_up(body + op.right * size, kBlock);
   uint64_t from = op.src.address, to = op.dst.address;
   for (uint64_t i = 0; i < op.count && op.length;
        ++i, from += op.length + op.src_gap, to += row + op.dst_gap) {
     const uint8_t* src = transfer.read(from, op.length);
     uint8_t* dst = transfer.write(to, row);
     std::memcpy(dst + op.left * size, src, op.length);
-    const auto fill = [&](uint64_t begin, uint64_t end, const void* value) {
-      for (uint64_t at = begin; at + size <= end; at += size) std::memcpy(dst + at, value, size);
-    };
-    if (!op.left && !op.right) {
-      // The rest of the block gets the row's first element, whatever isPad says.
-      fill(body, row, src);
-      continue;
-    }
-    if (op.pad) {
-      fill(0, op.left * size, &core.pad_value);
-      fill(body, padded, &core.pad_value);
+    // Both sides and the rest of the last block get the padding value: the register's, or, where neither side
+    // is padded, the row's first element. Without a value they hold whatever was on the wires.
+    const bool known = core.pad_value_set || (!op.left && !op.right);
+    if (known) {
+      const void* value = !op.left && !op.right ? static_cast<const void*>(src) : &core.pad_value;
+      for (uint64_t at = 0; at < op.left * size; at += size) std::memcpy(dst + at, value, size);
+      for (uint64_t at = body; at < row; at += size) std::memcpy(dst + at, value, size);
     } else {
-      core.local(Memory::UB)
-          .shadow.mark_unwritten(static_cast<uint32_t>(to), static_cast<uint32_t>(to + op.left * size));
-      core.local(Memory::UB)
-          .shadow.mark_unwritten(static_cast<uint32_t>(to + body), static_cast<uint32_t>(to + padded));
+      LocalShadow& shadow = core.local(Memory::UB).shadow;
+      shadow.mark_unwritten(static_cast<uint32_t>(to), static_cast<uint32_t>(to + op.left * size));
+      shadow.mark_unwritten(static_cast<uint32_t>(to + body), static_cast<uint32_t>(to + row));
     }
-    core.local(Memory::UB)
-        .shadow.mark_unwritten(static_cast<uint32_t>(to + padded), static_cast<uint32_t>(to + row));
   }
   transfer.charge(op.count, op.length);
 }
@@ -122,45 +115,52 @@ void pad_out(Core& core, const CopyOp& op) {
   transfer.charge(op.count, op.length);
 }
 
-void nd2nz(Core& core, const CopyOp& op) {
-  const auto limit = [&](uint64_t value, uint64_t most, const char* which) {
-    if (value > most)
-      core.fail(
-          "limit",
-          format("%s is %llu; at most %llu", which, (unsigned long long)value, (unsigned long long)most),
-          which);
+void check_nd2nz(Core& core, const CopyOp& op) {
+  const auto limit = [&](uint64_t value, uint64_t least, uint64_t most, const char* which) {
+    if (value < least || value > most)
+      core.fail("limit",
+                format("%s is %llu; it is %llu to %llu", which, (unsigned long long)value,
+                       (unsigned long long)least, (unsigned long long)most),
+                which);
   };
-  limit(op.matrices, 4095, "ndNum");
-  limit(op.n, 16384, "nValue");
-  limit(op.src_d, 65535, "srcDValue");
-  limit(op.dst_c0_stride, 16384, "dstNzC0Stride");
-  limit(op.dst_n_stride, 16384, "dstNzNStride");
+  limit(op.matrices, 0, 4095, "ndNum");
+  limit(op.n, 0, 16384, "nValue");
+  limit(op.src_d, 1, 65535, "srcDValue");
+  limit(op.dst_c0_stride, 1, 16384, "dstNzC0Stride");
+  limit(op.dst_n_stride, 1, 16384, "dstNzNStride");
   if (op.src.memory != Memory::GM || op.dst.memory != Memory::L1)
     core.fail("unsupported", format("ND2NZ goes from GM to L1, not from %s to %s", name_of(op.src.memory),
                                     name_of(op.dst.memory)));
   core.aligned(op.dst, kBlock, "dst");
+}
+
+// Columns of fractals, 32 bytes wide; the last one is filled up with zeros.
+void nd2nz(Core& core, const CopyOp& op) {
+  check_nd2nz(core, op);
   const uint32_t size = size_of(op.dst.type), c0 = kBlock / size;
-  Transfer transfer(core, op.dst, op.src);
   const uint64_t blocks = (op.d + c0 - 1) / c0;
-  const bool dense = op.dst_n_stride == 1;  // the rows of one column of blocks lie side by side
+  Transfer transfer(core, op.dst, op.src);
+  uint8_t* const l1 = core.local(Memory::L1).bytes.data();
+  std::vector<bool> taken(core.local(Memory::L1).bytes.size() / kBlock);
   for (uint64_t matrix = 0; matrix < op.matrices; ++matrix) {
     const uint64_t source = op.src.address + matrix * op.src_matrix_stride * size;
     const uint64_t target = op.dst.address + matrix * op.dst_matrix_stride * size;
     for (uint64_t row = 0; row < op.n && op.d; ++row)
       transfer.read(source + row * op.src_d * size, op.d * size);
-    for (uint64_t block = 0; block < blocks; ++block) {
+    for (uint64_t block = 0; block < blocks && op.n; ++block) {
       const uint64_t column = target + block * op.dst_c0_stride * kBlock;
-      if (dense && op.n)
-        transfer.write(column, op.n * kBlock);
-      else
-        for (uint64_t row = 0; row < op.n; ++row)
-          transfer.write(column + row * op.dst_n_stride * kBlock, kBlock);
       const uint64_t live = std::min<uint64_t>(c0, op.d - block * c0) * size;
+      // Rows that lie side by side are checked in one piece.
+      if (op.dst_n_stride == 1) transfer.write(column, op.n * kBlock);
       for (uint64_t row = 0; row < op.n; ++row) {
-        uint8_t* dst = core.local(Memory::L1).bytes.data() + column + row * op.dst_n_stride * kBlock;
-        std::memcpy(dst, reinterpret_cast<const uint8_t*>(source + (row * op.src_d + block * c0) * size),
+        const uint64_t at = column + row * op.dst_n_stride * kBlock;
+        if (op.dst_n_stride != 1) transfer.write(at, kBlock);
+        if (taken[at / kBlock])
+          core.fail("overlap", format("byte %llu of L1 is written twice", (unsigned long long)at), "dst");
+        taken[at / kBlock] = true;
+        std::memcpy(l1 + at, reinterpret_cast<const uint8_t*>(source + (row * op.src_d + block * c0) * size),
                     live);
-        std::memset(dst + live, 0, kBlock - live);
+        std::memset(l1 + at + live, 0, kBlock - live);
       }
     }
   }
@@ -177,6 +177,10 @@ void run(Core& core, const CopyOp& op) {
       break;
     case CopyKind::Pad:
       check_counts(core, op);
+      if (op.length % size_of(op.dst.type))
+        core.fail("alignment",
+                  format("bursts of %llu bytes are not whole elements", (unsigned long long)op.length),
+                  "blockLen");
       op.src.memory == Memory::GM ? pad_in(core, op) : pad_out(core, op);
       break;
     case CopyKind::Nd2Nz:

@@ -60,7 +60,7 @@ LocalMemory& Core::local(Memory m) {
       memory.shadow.reset(bytes, {Pipe::V, Pipe::MTE3, Pipe::S});
       break;
     case Memory::L1:
-      memory.shadow.reset(bytes, {Pipe::MTE1, Pipe::FIX, Pipe::S});
+      memory.shadow.reset(bytes, {Pipe::MTE1, Pipe::FIX, Pipe::MTE3});
       break;
     case Memory::L0C:
       memory.shadow.reset(bytes, {Pipe::FIX, Pipe::M});

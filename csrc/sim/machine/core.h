@@ -107,6 +107,8 @@ class Core {
   uint8_t compare_mask[16] = {};
   uint64_t compare_address = 0;
   uint64_t pad_value = 0;
+  bool pad_value_set = false;
+  void set_pad_value(uint64_t value) { pad_value = value, pad_value_set = true; }
   uint8_t atomic = 0;
   DType atomic_type = DType::None;
   uint32_t nd_count = 1, nd_src_stride = 0, nd_dst_stride = 0;

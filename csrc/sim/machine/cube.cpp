@@ -245,6 +245,26 @@ void multiply_int8(Core& core, const MmadOp& op, const Shape& s) {
     }
 }
 
+// Whole fractals are multiplied: where the rows or columns that fill the last one up exist in L0, their
+// products do too.
+uint32_t filled_up(Core& core, const Operand& operand, const Shape& s, bool is_a) {
+  const uint32_t outer = is_a ? s.m : s.n, blocks = is_a ? s.m_blocks : s.n_blocks;
+  if (outer % kTile == 0 || (is_a && s.m == 1)) return outer;
+  const LocalMemory& memory = core.local(operand.memory);
+  const uint32_t row = s.k_unit * size_of(operand.type);
+  for (uint32_t k = 0; k < s.k_blocks; ++k) {
+    const uint64_t index = is_a ? uint64_t{blocks - 1} * s.k_blocks + k : uint64_t{k} * blocks + blocks - 1;
+    const uint32_t begin = static_cast<uint32_t>(operand.address + index * kFractal + outer % kTile * row);
+    const uint32_t end = static_cast<uint32_t>(operand.address + (index + 1) * kFractal);
+    const uint32_t columns = std::min(s.k_unit, s.k - k * s.k_unit) * size_of(operand.type);
+    for (uint32_t at = begin; at < end; at += row)
+      if (at + columns > memory.bytes.size() ||
+          memory.shadow.first_unwritten(at, at + columns) != at + columns)
+        return outer;
+  }
+  return blocks * kTile;
+}
+
 // What C starts from: zero, the bias row, or what is there.
 void start_c(Core& core, const MmadOp& op, const Shape& s) {
   uint8_t* c = core.local(Memory::L0C).bytes.data() + op.dst.address;
@@ -298,6 +318,8 @@ void run_mmad(Core& core, const MmadOp& op) {
   if (op.unit_flag) core.take_unit_flag(op.dst.address);
   read_operand(core, op.a, s, true, "src0");
   read_operand(core, op.b, s, false, "src1");
+  s.m = filled_up(core, op.a, s, true);
+  s.n = filled_up(core, op.b, s, false);
   // Small accumulations into one tile overtake each other unless a PipeBarrier<PIPE_M> stands between them.
   core.small_mmad = s.m_blocks * s.n_blocks < 10 && !op.unit_flag;
   start_c(core, op, s);

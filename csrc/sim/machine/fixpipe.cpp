@@ -94,10 +94,10 @@ void check(Core& core, const FixpipeOp& op) {
               "dst");
   if (op.channel_split && (op.to_nd || op.dst.type != DType::F32))
     core.fail("unsupported", "isChannelSplit is for fp32 in NZ layout only", "isChannelSplit");
-  const uint32_t unit = op.to_nd ? 1 : op.channel_split ? 8 : kTile;
-  if (op.n < 1 || op.n > 4095 || op.n % unit)
-    core.fail("limit", format("nSize %u; it is 1 to 4095 and a multiple of %u here", op.n, unit), "nSize");
-  if (op.m < 1 || op.m > (op.to_nd ? 8192u : 65535u)) core.fail("limit", format("mSize %u", op.m), "mSize");
+  const uint32_t unit = op.channel_split ? 8 : kTile;
+  if (op.n > 4095 || op.n % unit)
+    core.fail("limit", format("nSize %u; it is at most 4095 and a multiple of %u here", op.n, unit), "nSize");
+  if (op.m > (op.to_nd ? 8192u : 65535u)) core.fail("limit", format("mSize %u", op.m), "mSize");
   if (op.dst_stride == 0) core.fail("limit", "dstStride is 0", "dstStride");
   if (op.src_stride > 65535)
     core.fail("limit", format("srcStride %u is above 65535", op.src_stride), "srcStride");
@@ -123,6 +123,7 @@ std::vector<uint64_t> read_scales(Core& core, const FixpipeOp& op) {
 
 void run(Core& core, const FixpipeOp& op) {
   check(core, op);
+  if (!op.n || !op.m || !op.matrices) return;
   if (op.unit_flag) core.take_unit_flag(op.src.address);
   const std::vector<uint64_t> scales = read_scales(core, op);
   const uint32_t size = size_of(op.dst.type);

@@ -68,13 +68,7 @@ inline uint16_t narrow_half(float value, int mode) {
   uint64_t result = exponent >= 113 ? (static_cast<uint64_t>(exponent - 113) << 10) + kept : kept;
   if (rounds_up(mode, negative, kept & 1, rest, half)) ++result;
   if (mode == kOdd && rest) result |= 1;
-  if (result >= 0x7C00) {
-    // Overflow: away from zero to infinity, towards zero to the largest number.
-    const bool to_infinity = mode == kFloor  ? negative
-                             : mode == kCeil ? !negative
-                                             : mode != kTrunc && mode != kOdd;
-    result = to_infinity ? 0x7C00 : 0x7BFF;
-  }
+  if (result > 0x7C00) result = 0x7C00;  // overflow gives infinity in every mode: the hardware's INF/NAN mode
   return static_cast<uint16_t>(sign | result);
 }
 

@@ -128,7 +128,7 @@ void set_mask_counter(bool counter, const Call& call) {
 }
 
 void set_pad_value(uint64_t value) {
-  current().pad_value = value;
+  current().set_pad_value(value);
 }
 
 void set_atomic(uint8_t operation, DType type, const Call& call) {

@@ -44,7 +44,7 @@ uint64_t hand_out(Core& core, Memory memory, uint64_t bytes) {
     core.fail("capacity", format("%llu bytes asked for and %llu handed out already; %s has %zu",
                                  (unsigned long long)bytes, (unsigned long long)next, name_of(memory),
                                  local.bytes.size()));
-  if (core.handed.size() >= kMaxBuffers) core.fail("limit", "a TPipe manages at most 64 buffers");
+  if (core.handed.size() >= kMaxBuffers) core.fail("capacity", "a TPipe manages at most 64 buffers");
   const uint64_t address = next;
   next += bytes;
   local.peak = std::max(local.peak, next);
@@ -166,8 +166,8 @@ void queue_init(Queue& queue, uint32_t buffers, uint64_t bytes, const Call& call
     core.fail("limit", format("%u buffers asked for, a queue has 1 to 64", buffers));
   const int at_position = core.queue_buffers[queue.position] += static_cast<int>(buffers);
   if (at_position > kMaxQueueBuffers)
-    core.fail("limit", format("%d queue buffers at one TPosition, at most %d are possible", at_position,
-                              kMaxQueueBuffers));
+    core.fail("capacity", format("%d queue buffers at one TPosition, at most %d are possible", at_position,
+                                 kMaxQueueBuffers));
   queue.first = static_cast<int>(core.handed.size());
   queue.count = static_cast<int>(buffers);
   queue.cursor = queue.head = queue.used = queue.occupied = 0;

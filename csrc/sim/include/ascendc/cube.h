@@ -114,6 +114,9 @@ ASCEND_SIM_API void Mmad(const LocalTensor<DstT>& dst, const LocalTensor<Src0T>&
                          const LocalTensor<Src1T>& filter, const MmadParams& params, ASCEND_SIM_SITE) {
   ::ascend_sim::MmadOp op = sim_detail::multiply(dst, fm, filter, params);
   op.init_zero = params.cmatrixInitVal && !params.isBias;
+  // Without a bias tensor the bias table is read from its start.
+  op.bias.memory = ::ascend_sim::Memory::BT;
+  op.bias.end = ::ascend_sim::memory_size(::ascend_sim::Memory::BT);
   ::ascend_sim::mmad(op, {"Mmad", site});
 }
 // The bias lies in the bias table (C2), or is another tile of L0C (CO1).
