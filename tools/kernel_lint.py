@@ -26,9 +26,7 @@ _CORE_BRANCH = re.compile(rb"\bif (ASCEND_IS_AI[CV]) \{")
 _LAUNCH = re.compile(rb"<<<[^;]*?>>>")
 
 _ALLOWED_INCLUDES = {"kernel_operator.h", "cstdint", "stdint.h"}
-_SCALARS = {"bool", "float", "half", "bfloat16_t"} | {
-    f"{u}int{n}_t" for u in ("", "u") for n in (8, 16, 32, 64)
-}
+_SCALARS = {"bool", "float", "half", "bfloat16_t"} | {f"{u}int{n}_t" for u in ("", "u") for n in (8, 16, 32, 64)}
 _ELEMENT_TYPES = _SCALARS | {"void", "char", "int"}
 _NOT_IN_CANN_8_1 = {"LocalMemAllocator", "__vector__", "__cube__", "__mix__"}
 _CORE_TYPE_NAMES = {"g_coreType", "__DAV_C220_CUBE__", "__DAV_C220_VEC__", "__DAV_CUBE__", "__DAV_VEC__"}
@@ -70,9 +68,7 @@ class _Source:
         return any(begin <= at < end and name == attribute for at, name in self.attributes)
 
     def has_address_space(self, begin: int, end: int) -> bool:
-        return any(
-            begin <= at < end and name not in ("__aicore__", "__global__") for at, name in self.attributes
-        )
+        return any(begin <= at < end and name not in ("__aicore__", "__global__") for at, name in self.attributes)
 
 
 @dataclass
@@ -204,10 +200,7 @@ def _is_double(literal: Node) -> bool:
     floating = not word.startswith("0x") and ("." in word or "e" in word)
     cast_at_once = any(
         a.type in ("cast_expression",)
-        or (
-            a.type == "call_expression"
-            and _text_of(a.child_by_field_name("function")).startswith("static_cast<")
-        )
+        or (a.type == "call_expression" and _text_of(a.child_by_field_name("function")).startswith("static_cast<"))
         for a in list(_ancestors(literal))[:2]
     )
     return floating and not word.endswith("f") and not cast_at_once
@@ -241,9 +234,7 @@ def _check_pointers(source: _Source) -> Iterator[tuple[Node, str, str]]:
         holder = next(a for a in _ancestors(node) if a.child_by_field_name("type") is not None)
         target = holder.child_by_field_name("type")
         is_element = _text_of(target) in _ELEMENT_TYPES or _text_of(target) in _template_parameters(node)
-        begin = (
-            max(source.text.rfind(c, 0, holder.start_byte) for c in (b"\n", b"(", b"<", b",", b";", b"{")) + 1
-        )
+        begin = max(source.text.rfind(c, 0, holder.start_byte) for c in (b"\n", b"(", b"<", b",", b";", b"{")) + 1
         if any(launcher in _ancestors(node) for launcher in launchers) or not is_element:
             continue
         if not source.has_address_space(begin, node.end_byte):
@@ -251,9 +242,7 @@ def _check_pointers(source: _Source) -> Iterator[tuple[Node, str, str]]:
 
 
 def _template_parameters(node: Node) -> set[str]:
-    templates = (
-        a.child_by_field_name("parameters") for a in _ancestors(node) if a.type == "template_declaration"
-    )
+    templates = (a.child_by_field_name("parameters") for a in _ancestors(node) if a.type == "template_declaration")
     return {_text_of(n) for t in templates if t for n in _walk(t) if n.type == "type_identifier"}
 
 
@@ -386,9 +375,7 @@ def _check_struct(name: str, sources: list[_Source]) -> Iterator[tuple[str, str]
         return
     structs = [n for n in _walk(holders[0].root) if n.type == "struct_specifier"]
     node = next(n for n in structs if _text_of(n.child_by_field_name("name")) == name)
-    if any(
-        a.type in ("namespace_definition", "class_specifier", "struct_specifier") for a in _ancestors(node)
-    ):
+    if any(a.type in ("namespace_definition", "class_specifier", "struct_specifier") for a in _ancestors(node)):
         yield "struct", f"{name} must stand at global scope"
     body = node.child_by_field_name("body")
     for member in body.named_children if body else []:
@@ -397,11 +384,7 @@ def _check_struct(name: str, sources: list[_Source]) -> Iterator[tuple[str, str]
         kind = _text_of(member.child_by_field_name("type"))
         declarator = member.child_by_field_name("declarator")
         plain = member.type == "field_declaration" and declarator is not None
-        if (
-            not plain
-            or declarator.type not in ("field_identifier", "array_declarator")
-            or "{" in _text_of(member)
-        ):
+        if not plain or declarator.type not in ("field_identifier", "array_declarator") or "{" in _text_of(member):
             yield "struct", f"{name} holds plain data only, not `{_text_of(member)}`"
         elif kind not in _SCALARS:
             yield from _check_struct(kind, sources)

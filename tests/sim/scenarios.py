@@ -10,7 +10,7 @@ from qwen_vl_npu_ops import sim
 
 AddTiling = struct("AddTiling", totalLength="u32", tileLength="u32")
 MatmulTiling = struct("MatmulTiling", **dict.fromkeys(["m", "n", "k", "baseM", "baseN", "baseK"], "u32"))
-BlockSumTiling = struct("BlockSumTiling", length="u32")
+BlockSumTiling = struct("BlockSumTiling", rows="u32", length="u32")
 AxpyTiling = struct("AxpyTiling", length="u32", tile="u32", a="f32")
 
 
@@ -75,11 +75,10 @@ def matmul_leaky_relu(blocks=2, shape=(128, 96, 80), base=(32, 32, 32), seed=0):
     return Scenario("matmul_leaky_relu", blocks, [a, b, np.zeros_like(out), workspace], tiling, {2: out})
 
 
-def block_sum(blocks=4, repeats=6, seed=0):
-    length = 64 * blocks * repeats
-    x = np.random.default_rng(seed).integers(-99, 99, length).astype(np.float32)
-    workspace, total = np.zeros(blocks * 16, np.float32), np.zeros(1, np.float32)
-    return Scenario("block_sum", blocks, [x, total, workspace], BlockSumTiling(length), {1: x.sum(keepdims=True)})
+def block_sum(blocks=4, rows=3, repeats=6, seed=0):
+    x = np.random.default_rng(seed).integers(-99, 99, (rows, 64 * blocks * repeats)).astype(np.float32)
+    workspace, totals = np.zeros(blocks * 16, np.float32), np.zeros(rows, np.float32)
+    return Scenario("block_sum", blocks, [x, totals, workspace], BlockSumTiling(*x.shape), {1: x.sum(axis=1)})
 
 
 SMALL = [add(), axpy(), matmul(), matmul_leaky_relu(), block_sum()]

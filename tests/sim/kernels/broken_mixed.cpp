@@ -11,6 +11,8 @@ __aicore__ inline void Allocate(TPipe& pipe, uint32_t bytes) {
 
 __aicore__ inline void CubeMistakes(GM_ADDR memory, uint32_t mistake, uint32_t past) {
   TPipe pipe;
+  const LoadData2DParams oneFractal(0, 1, 0, 0, 0, false, 0);
+  const MmadParams oneTile(16, 16, 16, 0, false, true);
   switch (mistake) {
     case 0:
       Allocate<TPosition::A1>(pipe, (512 * 1024 - 256) / 32 * 32 + past * 32);
@@ -36,8 +38,7 @@ __aicore__ inline void CubeMistakes(GM_ADDR memory, uint32_t mistake, uint32_t p
       TBuf<TPosition::A2> a2;
       pipe.InitBuffer(a1, 512);
       pipe.InitBuffer(a2, 512);
-      LoadData(a2.Get<half>(), a1.Get<half>(),
-               LoadData2DParams(0, 1, 0, 0, 0, false, 0));  // uninitialised_l1
+      LoadData(a2.Get<half>(), a1.Get<half>(), oneFractal);  // uninitialised_l1
       break;
     }
     case 7: {
@@ -47,8 +48,7 @@ __aicore__ inline void CubeMistakes(GM_ADDR memory, uint32_t mistake, uint32_t p
       pipe.InitBuffer(a2, 512);
       pipe.InitBuffer(b2, 512);
       pipe.InitBuffer(c, 1024);
-      Mmad(c.Get<float>(), a2.Get<half>(), b2.Get<half>(),
-           MmadParams(16, 16, 16, 0, false, true));  // uninitialised_l0
+      Mmad(c.Get<float>(), a2.Get<half>(), b2.Get<half>(), oneTile);  // uninitialised_l0
       break;
     }
     case 8: {
@@ -70,6 +70,7 @@ __aicore__ inline void CubeMistakes(GM_ADDR memory, uint32_t mistake, uint32_t p
 
 __aicore__ inline void MixedMistakes(uint32_t mistake, uint32_t past) {
   TPipe pipe;
+  const LoadData2DParams oneFractal(0, 1, 0, 0, 0, false, 0);
   if ASCEND_IS_AIC {
     switch (mistake) {
       case 20:
@@ -112,8 +113,7 @@ __aicore__ inline void MixedMistakes(uint32_t mistake, uint32_t past) {
         pipe.InitBuffer(a1, 512);
         TBuf<TPosition::A2> a2;
         pipe.InitBuffer(a2, 512);
-        LoadData(a2.Get<half>(), a1.Get<half>(),
-                 LoadData2DParams(0, 1, 0, 0, 0, false, 0));  // cube_on_vector
+        LoadData(a2.Get<half>(), a1.Get<half>(), oneFractal);  // cube_on_vector
         break;
       }
     }

@@ -182,7 +182,8 @@ __aicore__ inline void RunMatmul(GM_ADDR aImage, GM_ADDR bImage, GM_ADDR bias, G
   AscendC::PipeBarrier<PIPE_ALL>();
   AscendC::LocalTensor<Acc> product = cBuffer.Get<Acc>();
   for (uint32_t i = 0; i < c.times; ++i) {
-    AscendC::MmadParams params(c.m, c.n, c.k, 0, false, i == 0);
+    // cmatrixInitVal would win over the bias.
+    AscendC::MmadParams params(c.m, c.n, c.k, 0, false, i == 0 && c.bias == 0);
     if (c.bias == 1 && i == 0) {
       AscendC::Mmad(product, a2Buffer.Get<In>(), b2Buffer.Get<In>(), bias2Buffer.Get<Acc>(), params);
     } else {
