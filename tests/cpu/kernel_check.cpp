@@ -29,10 +29,10 @@ struct Shape {
 };
 
 const std::vector<Shape> kShapes = {
-    {80, 80, false, {0, 64, 128}},      {80, 128, false, {0, 3, 3, 40, 41, 90}},
-    {80, 80, true, {0, 64, 75}},        {72, 80, true, {0, 300}},
+    {80, 80, false, {0, 64, 128}},      {80, 128, false, {0, 3, 3, 20, 21, 60}},
+    {80, 80, true, {0, 64, 75}},        {72, 80, true, {0, 150}},
     {2, 2, false, {0, 1, 2, 7}},        {6, 10, true, {0, 33}},
-    {256, 256, false, {0, 5, 270, 270}}};
+    {256, 256, false, {0, 5, 140, 140}}};
 constexpr int64_t kHeads = 2;
 constexpr int64_t kTail = 3;  // rows past the last segment
 

@@ -49,5 +49,5 @@ def test_an_unknown_name_is_an_error(isa):
 # The best one is what every other test runs.
 @pytest.mark.parametrize("isa", ops.available_cpu_isas()[1:])
 def test_the_operators_tests_pass(isa):
-    done = run(["-m", "pytest", "-q", *NUMERICAL, "-k", "not opcheck and not any_shape"], isa)
+    done = run(["-m", "pytest", "-q", *NUMERICAL, "-k", "matches_reference or infinity"], isa)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
