@@ -14,11 +14,13 @@ QUEUES = ("AllocTensor", "EnQue", "DeQue", "FreeTensor")
 MOVES = ("DataCopy", "DataCopyPad", "LoadData", "Fixpipe")
 COMPUTES = ("Add", "Axpy", "LeakyRelu", "Cast", "Duplicate", "WholeReduceSum", "Mmad")
 FAMILIES = [
-    "sync dropped", "sync moved", "wrong event", "event out of range", "wrong pipe", "queue sync dropped",
+    "sync dropped", "sync dropped on one core", "sync moved", "wrong event", "event out of range",
+    "wrong pipe", "queue sync dropped",
     "queue misuse", "buffer shrunk", "stale read", "not executed", "address misaligned", "address shifted",
     "address far off", "count beyond the buffer", "limit exceeded",
 ]  # fmt: skip
 SHOWN_ELSEWHERE = (
+    "sync dropped on one core",
     "sync dropped", "sync moved", "wrong event", "wrong pipe", "queue sync dropped", "queue misuse", "buffer shrunk",
     "stale read",
 )  # fmt: skip
@@ -40,7 +42,12 @@ class Plant:
 
     def reason(self, verdict):
         """Why it is right that this fault goes unreported, or None."""
-        return
+        first_only = self.fault.nth == 0
+        for reason in EQUIVALENT:
+            kinds_match = reason.verdict == verdict and reason.family == self.family
+            if kinds_match and (first_only or not reason.first_only) and reason.covers(self.site):
+                return reason.why
+        return None
 
     def __str__(self):
         f = self.fault
@@ -49,35 +56,67 @@ class Plant:
         return f"{self.family}: {f.kind} {self.site.api} at {where} {extra or ''}".strip()
 
 
+@dataclass(frozen=True)
+class Equivalent:
+    """Why a fault of a family, at some lines of a kernel, leaves a program that is right or at least legal."""
+
+    why: str
+    verdict: str
+    family: str
+    kernel: str  # the sample, "" for all
+    lines: tuple  # texts that the site's line contains; "" is every line
+    apis: tuple = ()
+    first_only: bool = False  # only when planted in a core's first execution
+    last_line: bool = False  # only at the last line of the file with this text
+
+    def covers(self, site):
+        if self.kernel not in ("", Path(site.file).parent.name) or (self.apis and api(site) not in self.apis):
+            return False
+        lines = Path(site.file).read_text().splitlines()
+        here = [text for text in self.lines if text in lines[site.line - 1]]
+        return any(not self.last_line or not any(text in line for line in lines[site.line :]) for text in here)
+
+
 LATER = "a flag that is set later only makes its waiter wait longer"
-NEXT = "what it moves behind is no access to the bytes it protects"
-OTHER_QUEUE = "the event of the queue beside it, set after both accesses, orders this one too"
+BESIDE = "it moves behind another synchronisation, or an access to other bytes"
+NOTHING_AFTER = "nothing comes after it on its pipe"
+SYNC_ALL = "SyncAll has ordered the same accesses before"
+EVENT_BESIDE = "the event of the queue beside it, set after both accesses, orders this one too"
 FIRST_USE = "the first use of a buffer has nothing to wait for"
 SPARE = "one buffer fewer: the queue's other one carries the rest"
-LEGAL = "what is left is a legal program that computes something else"
-NO_ALIGNMENT = "this operand may start at any element"
-# (reason, family, APIs, text of the line) of what may go unreported; the campaign has checked that results are equal
-# (harmless) or that they are not (other program).
-REASONS = {
-    "misplaced": [],
-    "harmless": [
-        (LATER, "sync moved", ("SetFlag", "CrossCoreSetFlag"), ""),
-        (NEXT, "sync moved", ("WaitFlag", "PipeBarrier", "CrossCoreWaitFlag", "SyncAll"), ""),
-        (OTHER_QUEUE, "queue sync dropped", ("EnQue",), "Queue_.EnQue("),
-        (OTHER_QUEUE, "queue sync dropped", ("FreeTensor",), "Queue_.FreeTensor("),
-        (FIRST_USE, "queue sync dropped", ("AllocTensor",), ""),
-        (SPARE, "queue misuse", ("FreeTensor",), ""),
-    ],
-    "other program": [
-        (LEGAL, "not executed", MOVES + COMPUTES, ""),
-        (LEGAL, "address shifted", ("WholeReduceSum", "DataCopyPad"), "sum"),
-        (NO_ALIGNMENT, "address misaligned", ("WholeReduceSum", "DataCopyPad"), "sum"),
-    ],
-}
+LEGAL = "a legal program that computes something else"
+ANY_ELEMENT = "this operand may start at any element: a legal program that computes something else"
+# The campaign has checked that results are equal (harmless) or that they are not (other program).
+EQUIVALENT = [
+    Equivalent(LATER, "harmless", "sync moved", "", ("",), ("SetFlag", "CrossCoreSetFlag")),
+    Equivalent(BESIDE, "harmless", "sync moved", "axpy", ("V_MTE2>", "MTE3_MTE2>"), ("WaitFlag",)),
+    Equivalent(BESIDE, "harmless", "sync moved", "matmul", ("FIX_M>", "MTE2_MTE1>"), ("WaitFlag",)),
+    Equivalent(BESIDE, "harmless", "sync moved", "matmul", ("PipeBarrier<PIPE_M>",)),
+    Equivalent(BESIDE, "harmless", "sync moved", "block_sum", ("MTE2_V>", "SyncAll()")),
+    Equivalent(SYNC_ALL, "harmless", "sync moved", "block_sum", ("S_MTE3>",)),
+    Equivalent(FIRST_USE, "harmless", "sync moved", "matmul", ("(slot_)", "+ slot_)"), ("WaitFlag",), first_only=True),
+    Equivalent(NOTHING_AFTER, "harmless", "sync moved", "matmul", ("MTE2>(slot)", "+ slot)"), ("WaitFlag",)),
+    Equivalent(NOTHING_AFTER, "harmless", "sync moved", "matmul_leaky_relu", ("WaitFlag(FREE)",), last_line=True),
+    Equivalent(EVENT_BESIDE, "harmless", "queue sync dropped", "add", ("xQueue_.EnQue", "yQueue_.EnQue")),
+    Equivalent(EVENT_BESIDE, "harmless", "queue sync dropped", "add", ("xQueue_.FreeTensor", "yQueue_.FreeTensor")),
+    Equivalent(FIRST_USE, "harmless", "queue sync dropped", "", ("",), ("AllocTensor",), first_only=True),
+    Equivalent(SPARE, "harmless", "queue misuse", "", ("",), ("FreeTensor",), first_only=True),
+    Equivalent(LEGAL, "other program", "not executed", "add", ("zGm_[start], z",)),
+    Equivalent(LEGAL, "other program", "not executed", "axpy", ("Axpy(y, x", "DataCopy(yGm[i]")),
+    Equivalent(LEGAL, "other program", "not executed", "matmul", ("Fixpipe(cGm",)),
+    Equivalent(
+        LEGAL, "other program", "not executed", "matmul_leaky_relu", ("Fixpipe(work", "Relu(in", "DataCopyPad(")
+    ),
+    Equivalent(
+        LEGAL, "other program", "not executed", "block_sum", ("Add(sum", "ReduceSum(sum", "partialGm_[", "totalsGm_")
+    ),
+    Equivalent(LEGAL, "other program", "address shifted", "block_sum", ("WholeReduceSum(sum", "partialGm_[")),
+    Equivalent(ANY_ELEMENT, "other program", "address misaligned", "block_sum", ("WholeReduceSum(sum", "partialGm_[")),
+]
 
 
-def source_line(site):
-    return Path(site.file).read_text().splitlines()[site.line - 1]
+def source_line(site, offset=0):
+    return Path(site.file).read_text().splitlines()[site.line - 1 + offset]
 
 
 def api(site):
@@ -122,6 +161,9 @@ def synchronisation(site, name):
     if name.startswith("CrossCore"):
         yield plant("wrong event", ORDER, "event", site, amount=1)
         yield plant("event out of range", {"flag", "limit"}, "event", site, amount=16)
+    if name.startswith("CrossCore") or name == "SyncAll":
+        for core in ("aic0", "aiv0", "aiv1"):
+            yield plant("sync dropped on one core", ORDER, "drop", site, core=core)
     if name == "CrossCoreSetFlag":
         yield plant("wrong pipe", ORDER, "pipe", site, amount="S")
 
