@@ -163,7 +163,7 @@ def test_matmul_and_fixpipe(parameters):
     bits, (a, b), bias = operands(seed, number_format, p)
     product = p["times"] * (a @ b) + (bias[: p["n"]] if p["bias"] else 0)
     out = np.random.default_rng(seed).integers(0, 100, 16384).astype(out_format.storage)
-    expected, defined = out.copy(), np.ones(out.size, bool)
+    expected, defined = out.copy(), np.ones_like(out)
     fixpipe(expected, to_nz(product, p["srcStride"]), 0, p, to_output(out_format))
     # Columns beyond n are moved too (nSize counts whole fractals), but no document says what they hold.
     columns = to_nz(np.ones(product.shape, bool), p["srcStride"])
