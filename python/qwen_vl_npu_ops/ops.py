@@ -106,9 +106,7 @@ def rotary_qkv(
         out_head_dim=out_head_dim,
         interleaved=interleaved,
     )
-    return _ops.rotary_qkv(
-        qkv, cos, sin, num_heads, head_dim, out_head_dim=out_head_dim, interleaved=interleaved
-    )
+    return _ops.rotary_qkv(qkv, cos, sin, num_heads, head_dim, out_head_dim=out_head_dim, interleaved=interleaved)
 
 
 def rotary_qkv_out(
@@ -294,9 +292,7 @@ def patch_embed(
 
     Qwen2.5-VL's Conv3d has stride equal to its kernel, so it is this product.
     """
-    _check_python_types(
-        "patch_embed", {"pixels": pixels, "weight": weight, **_given(bias=bias, row_index=row_index)}
-    )
+    _check_python_types("patch_embed", {"pixels": pixels, "weight": weight, **_given(bias=bias, row_index=row_index)})
     return _ops.patch_embed(pixels, weight, bias, row_index=row_index)
 
 
