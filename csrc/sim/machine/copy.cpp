@@ -52,6 +52,16 @@ void plain(Core& core, const CopyOp& op) {
   Transfer transfer(core, op.dst, op.src);
   uint64_t from = op.src.address, to = op.dst.address;
   for (uint64_t i = 0; i < op.count && op.length; ++i) {
+    if (op.kind == CopyKind::BiasTable && !widen) {
+      // The table is filled in units of 64 bytes, of which the last may be half empty.
+      std::vector<uint8_t> live(op.length);
+      bool complete;
+      const uint8_t* src = transfer.read_edges(from, op.length, live.data(), true, &complete);
+      transfer.write_edges(to, src, live.data(), op.length);
+      from += op.length + op.src_gap;
+      to += op.length + op.dst_gap;
+      continue;
+    }
     const uint8_t* src = transfer.read(from, op.length);
     if (widen) {
       float* dst = reinterpret_cast<float*>(transfer.write(to, dst_length));

@@ -212,9 +212,25 @@ void Core::stuck(const std::string& reason, const Call& call) {
 
 void Core::finish() {
   while (!deferred.empty()) run_deferred(deferred.front().first);
-  const Call end{"the end of the kernel", call.site};
-  wait_for_pipes(end);
+  wait_for_pipes(Call{"the end of the kernel", call.site});
+  for (int from = 0; from < kPipes; ++from)
+    for (int to = 0; to < kPipes; ++to)
+      for (int id = 0; id < 8; ++id) {
+        const Event& event = events[from][to][id];
+        if (!event.set) continue;
+        call = event.call;
+        pipe = static_cast<Pipe>(from);
+        fail("event", format("event %d from %s to %s is set and never waited for", id, name_of(pipe),
+                             name_of(static_cast<Pipe>(to))));
+      }
   waiting = Waiting::Done;
+}
+
+void Core::release_memory() {
+  events.reset();
+  for (LocalMemory& memory : memories) memory = LocalMemory{{}, {}, memory.peak};
+  unit_flags.clear();
+  cache.clear();
 }
 
 // ---- access ----
@@ -262,7 +278,8 @@ bool strict(const Core& core, Pipe pipe) {
 
 }  // namespace
 
-uint8_t* Core::read(const Operand& operand, uint64_t address, uint64_t bytes, const char* which) {
+// A read as far as bounds and races go.
+uint8_t* Core::touch(const Operand& operand, uint64_t address, uint64_t bytes, const char* which) {
   in_bounds(operand, address, bytes, which);
   PipeState& state = this->state(pipe);
   machine.report.bytes[static_cast<int>(operand.memory)] += bytes;
@@ -289,10 +306,26 @@ uint8_t* Core::read(const Operand& operand, uint64_t address, uint64_t bytes, co
       fail_race(which, id, conflict.pipe, conflict.number, conflict.write,
                 format("byte %llu of %s", (unsigned long long)conflict.address, name_of(operand.memory)));
   }
-  const uint32_t bad = memory.shadow.first_unwritten(begin, end);
+  return memory.bytes.data() + begin;
+}
+
+uint8_t* Core::read(const Operand& operand, uint64_t address, uint64_t bytes, const char* which) {
+  uint8_t* data = touch(operand, address, bytes, which);
+  if (operand.memory == Memory::GM) return data;
+  const uint32_t begin = static_cast<uint32_t>(address), end = static_cast<uint32_t>(address + bytes);
+  const uint32_t bad = memory(operand.memory).shadow.first_unwritten(begin, end);
   if (bad != end)
     fail("uninitialised", format("byte %u of %s was never written", bad, name_of(operand.memory)), which);
-  return memory.bytes.data() + begin;
+  return data;
+}
+
+uint8_t* Core::read_edges(const Operand& operand, uint64_t address, uint64_t bytes, const char* which,
+                          bool* complete) {
+  uint8_t* data = touch(operand, address, bytes, which);
+  const uint32_t begin = static_cast<uint32_t>(address), end = static_cast<uint32_t>(address + bytes);
+  *complete =
+      operand.memory == Memory::GM || memory(operand.memory).shadow.first_unwritten(begin, end) == end;
+  return data;
 }
 
 void Core::check_dirty(const Region& region, uint64_t address, uint64_t bytes, const char* which) {

@@ -87,7 +87,7 @@ class Core {
 
   PipeState pipes[kPipes];
   LocalMemory memories[static_cast<int>(Memory::Count)];
-  Event events[kPipes][kPipes][8];
+  std::unique_ptr<Event[][kPipes][8]> events{new Event[kPipes][kPipes][8]};
   std::deque<CrossMessage> cross[16];
   std::unordered_map<uint64_t, CacheLine> cache;  // scalar data cache, by line number
 
@@ -172,6 +172,10 @@ class Core {
 
   // Called by an instruction that runs: the checks and records of one access, then the time it takes.
   uint8_t* read(const Operand& operand, uint64_t address, uint64_t bytes, const char* which);
+  // As read(), for moves of whole fractals, whose edges may hold nothing yet: `complete` tells whether they
+  // all do.
+  uint8_t* read_edges(const Operand& operand, uint64_t address, uint64_t bytes, const char* which,
+                      bool* complete);
   uint8_t* write(const Operand& operand, uint64_t address, uint64_t bytes, const char* which);
   void in_bounds(const Operand& operand, uint64_t address, uint64_t bytes, const char* which);
   void aligned(const Operand& operand, uint64_t unit, const char* which);
@@ -189,6 +193,7 @@ class Core {
              double time);  // the scalar pipe learns something; so does all it issues later
   void stuck(const std::string& reason, const Call& call);
   void finish();
+  void release_memory();  // what a finished core no longer needs
 
   [[noreturn]] void fail(const char* kind, const std::string& detail, const char* operand = "");
   [[noreturn]] void fail_race(const char* which, int other_core, Pipe other_pipe, uint32_t other_number,
@@ -200,6 +205,7 @@ class Core {
   void begin(Pipe p, const Call& call);
   void hold(Pipe p, const Call& call, std::function<void()> run);
   void run_deferred(Pipe p);
+  uint8_t* touch(const Operand& operand, uint64_t address, uint64_t bytes, const char* which);
   void check_dirty(const Region& region, uint64_t address, uint64_t bytes, const char* which);
   void run_held(Pipe p, Held& held);
 

@@ -26,65 +26,62 @@ void transpose(uint8_t* dst, const uint8_t* src, uint32_t rows, uint32_t columns
     for (uint32_t c = 0; c < columns; ++c) out[c * rows + r] = in[r * columns + c];
 }
 
+// The squares that loads move: 512-byte fractals as they are, or transposed squares of one or two of them.
+struct Square {
+  uint32_t size;  // of an element
+  bool transposed;
+  uint32_t fractals;
+
+  uint32_t bytes() const { return fractals * kFractal; }
+  void move(uint8_t* dst, const uint8_t* src) const {
+    if (!transposed) {
+      std::memcpy(dst, src, bytes());
+    } else if (size == 1) {
+      transpose<uint8_t>(dst, src, 32, 32);
+    } else if (size == 2) {
+      transpose<uint16_t>(dst, src, kTile, kTile);
+    } else {  // stored as a left and a right fractal of 8 columns
+      const uint32_t* in = reinterpret_cast<const uint32_t*>(src);
+      uint32_t* out = reinterpret_cast<uint32_t*>(dst);
+      for (uint32_t r = 0; r < kTile; ++r)
+        for (uint32_t c = 0; c < kTile; ++c)
+          out[r / 8 * 128 + c * 8 + r % 8] = in[c / 8 * 128 + r * 8 + c % 8];
+    }
+  }
+};
+
 void run_load2d(Core& core, const LoadOp& op) {
   const uint32_t size = size_of(op.dst.type);
   if (op.repeat > 255)
     core.fail("limit", format("repeatTimes %u is outside 0 to 255", op.repeat), "repeatTimes");
-  if (op.start > 65535 || op.src_stride > 65535 || op.dst_gap > 65535)
-    core.fail("limit", "startIndex, srcStride and dstGap are at most 65535");
+  if (op.start > 65535 || op.src_stride > 65535 || op.dst_gap > 65535 || op.dst_fractal_gap > 65535)
+    core.fail("limit", "startIndex, srcStride, dstGap and dstFracGap are at most 65535");
   if (op.transpose && size != 2)
     core.fail("unsupported", "LoadData transposes 16-bit types only; see LoadDataWithTranspose");
   if (op.transpose && op.src.memory == Memory::GM)
     core.fail("unsupported", "LoadData from GM does not transpose");
   core.aligned(op.dst, is_l0(op.dst.memory) ? kFractal : kBlock, "dst");
   if (op.src.memory != Memory::GM) core.aligned(op.src, kBlock, "src");
+  const Square square{size, op.transpose || op.square, op.square && size != 2 ? 2u : 1u};
   Transfer transfer(core, op.dst, op.src);
   for (uint32_t i = 0; i < op.repeat; ++i) {
     const int64_t step = static_cast<int64_t>(i) * op.src_stride;
     const int64_t index = op.start + (op.decrease ? -step : step);
-    const uint8_t* src = transfer.read(op.src.address + static_cast<uint64_t>(index * kFractal), kFractal);
-    uint8_t* dst = transfer.write(op.dst.address + uint64_t{i} * (1 + op.dst_gap) * kFractal, kFractal);
-    if (op.transpose)
-      transpose<uint16_t>(dst, src, kTile, kTile);
-    else
-      std::memcpy(dst, src, kFractal);
-  }
-  transfer.charge(op.repeat, kFractal);
-}
-
-// LoadDataWithTranspose: the source counts in squares (of 1 fractal for 16-bit types, else of 2); each is
-// transposed and leaves as its fractals, dst_fractal_gap apart.
-void run_load_square(Core& core, const LoadOp& op) {
-  const uint32_t size = size_of(op.dst.type);
-  const uint32_t fractals = size == 2 ? 1 : 2, edge = size == 1 ? 32 : kTile;
-  if (op.repeat > 255)
-    core.fail("limit", format("repeatTimes %u is outside 0 to 255", op.repeat), "repeatTimes");
-  core.aligned(op.dst, kFractal, "dst");
-  core.aligned(op.src, kBlock, "src");
-  Transfer transfer(core, op.dst, op.src);
-  for (uint32_t i = 0; i < op.repeat; ++i) {
-    const int64_t step = static_cast<int64_t>(i) * op.src_stride;
-    const int64_t square = op.start + (op.decrease ? -step : step);
-    const uint8_t* src = transfer.read(op.src.address + static_cast<uint64_t>(square * fractals * kFractal),
-                                       fractals * kFractal);
-    // 8- and 16-bit squares are stored row by row, 32-bit ones as a left and a right fractal of 8 columns.
-    uint8_t turned[2 * kFractal];
-    if (size == 1) transpose<uint8_t>(turned, src, edge, edge);
-    if (size == 2) transpose<uint16_t>(turned, src, edge, edge);
-    if (size == 4) {
-      const uint32_t* in = reinterpret_cast<const uint32_t*>(src);
-      uint32_t* out = reinterpret_cast<uint32_t*>(turned);
-      for (uint32_t r = 0; r < edge; ++r)
-        for (uint32_t c = 0; c < edge; ++c)
-          out[r / 8 * 128 + c * 8 + r % 8] = in[c / 8 * 128 + r * 8 + c % 8];
-    }
-    for (uint32_t f = 0; f < fractals; ++f) {
-      const uint64_t at = op.dst.address + uint64_t{i} * (1 + op.dst_gap) * kFractal +
+    bool complete;
+    uint8_t live[2 * kFractal], moved[2 * kFractal], moved_live[2 * kFractal];
+    const uint64_t from = op.src.address + static_cast<uint64_t>(index * square.bytes());
+    square.move(moved, transfer.read_edges(from, square.bytes(), live, true, &complete));
+    if (!complete) square.move(moved_live, live);
+    for (uint32_t f = 0; f < square.fractals; ++f) {
+      const uint64_t to = op.dst.address + uint64_t{i} * (1 + op.dst_gap) * kFractal +
                           uint64_t{f} * (1 + op.dst_fractal_gap) * kFractal;
-      std::memcpy(transfer.write(at, kFractal), turned + f * kFractal, kFractal);
+      if (complete)
+        std::memcpy(transfer.write(to, kFractal), moved + f * kFractal, kFractal);
+      else
+        transfer.write_edges(to, moved + f * kFractal, moved_live + f * kFractal, kFractal);
     }
   }
-  transfer.charge(op.repeat, fractals * kFractal);
+  transfer.charge(op.repeat, square.bytes());
 }
 
 void run_fill(Core& core, const FillOp& op) {
@@ -132,12 +129,12 @@ void read_operand(Core& core, const Operand& operand, const Shape& s, bool is_a,
     return;
   }
   const uint32_t outer = is_a ? s.m : s.n, blocks = is_a ? s.m_blocks : s.n_blocks;
-  if (outer % kTile == 0 && s.k % s.k_unit == 0) {
+  if (outer % kTile == 0 && s.k_blocks * s.k_unit == s.k) {
     core.read(operand, operand.address, uint64_t{blocks} * s.k_blocks * kFractal, which);
     return;
   }
   for (uint32_t block = 0; block < blocks; ++block)
-    for (uint32_t k = 0; k < s.k_blocks; ++k) {
+    for (uint32_t k = 0; k * s.k_unit < s.k; ++k) {
       const uint64_t fractal =
           operand.address +
           (is_a ? uint64_t{block} * s.k_blocks + k : uint64_t{k} * blocks + block) * kFractal;
@@ -252,7 +249,7 @@ uint32_t filled_up(Core& core, const Operand& operand, const Shape& s, bool is_a
   if (outer % kTile == 0 || (is_a && s.m == 1)) return outer;
   const LocalMemory& memory = core.local(operand.memory);
   const uint32_t row = s.k_unit * size_of(operand.type);
-  for (uint32_t k = 0; k < s.k_blocks; ++k) {
+  for (uint32_t k = 0; k * s.k_unit < s.k; ++k) {
     const uint64_t index = is_a ? uint64_t{blocks - 1} * s.k_blocks + k : uint64_t{k} * blocks + blocks - 1;
     const uint32_t begin = static_cast<uint32_t>(operand.address + index * kFractal + outer % kTile * row);
     const uint32_t end = static_cast<uint32_t>(operand.address + (index + 1) * kFractal);
@@ -285,11 +282,23 @@ void start_c(Core& core, const MmadOp& op, const Shape& s) {
   if (op.init_zero) {
     std::memset(c, 0, uint64_t{s.m_blocks} * s.n_blocks * 1024);
   } else if (from_table) {
-    const uint8_t* bias = core.read(op.bias, op.bias.address, uint64_t{s.n} * 4, "bias");
+    bool complete;
+    const uint8_t* bias = core.read_edges(op.bias, op.bias.address, uint64_t{s.n} * 4, "bias", &complete);
     for (uint32_t j = 0; j < s.n_blocks; ++j)
       for (uint32_t i = 0; i < s.m_blocks * kTile; ++i)
         std::memcpy(c + (uint64_t{j} * s.m_blocks * kTile + i) * 64, bias + j * 64,
                     std::min(kTile, s.n - j * kTile) * 4);
+    if (complete) return;
+    // Columns without a bias have no result either.
+    LocalShadow& shadow = core.local(Memory::L0C).shadow;
+    for (uint32_t n = 0; n < s.n; ++n) {
+      if (core.local(Memory::BT).shadow.written(static_cast<uint32_t>(op.bias.address) + n * 4)) continue;
+      for (uint32_t i = 0; i < s.m; ++i) {
+        const uint32_t at =
+            static_cast<uint32_t>(op.dst.address) + (n / kTile * s.m_blocks * kTile + i) * 64 + n % kTile * 4;
+        shadow.mark_unwritten(at, at + 4);
+      }
+    }
   }
 }
 
@@ -353,7 +362,7 @@ void load2d(const LoadOp& given, const Call& call) {
   if (!from_l1 && !(from_gm && !op.square))
     core.fail("unsupported",
               format("this chip has no load from %s to %s", name_of(op.src.memory), name_of(op.dst.memory)));
-  core.issue(pipe, call, [&core, op] { op.square ? run_load_square(core, op) : run_load2d(core, op); });
+  core.issue(pipe, call, [&core, op] { run_load2d(core, op); });
 }
 
 void fill(const FillOp& given, const Call& call) {

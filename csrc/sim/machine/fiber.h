@@ -17,15 +17,18 @@ class Fiber {
 
   void resume();  // called by the scheduler; returns when the body yields or ends
   void yield();   // called from inside the body
-  bool finished() const { return finished_; }
 
  private:
   static void start(unsigned high, unsigned low);
+  void leave_to(Fiber* target, bool for_good);
+  void arrive(bool in_fiber);
 
   std::function<void()> body_;
   ucontext_t own_{}, scheduler_{};
   void* stack_ = nullptr;
-  bool finished_ = false;
+  void *own_fake_ = nullptr, *scheduler_fake_ = nullptr;  // the sanitizer's own
+  const void* scheduler_stack_ = nullptr;
+  size_t scheduler_size_ = 0;
 };
 
 }  // namespace ascend_sim

@@ -94,7 +94,7 @@ void check(Core& core, const FixpipeOp& op) {
               "dst");
   if (op.channel_split && (op.to_nd || op.dst.type != DType::F32))
     core.fail("unsupported", "isChannelSplit is for fp32 in NZ layout only", "isChannelSplit");
-  const uint32_t unit = op.channel_split ? 8 : kTile;
+  const uint32_t unit = op.to_nd ? 1 : op.channel_split ? 8 : kTile;
   if (op.n > 4095 || op.n % unit)
     core.fail("limit", format("nSize %u; it is at most 4095 and a multiple of %u here", op.n, unit), "nSize");
   if (op.m > (op.to_nd ? 8192u : 65535u)) core.fail("limit", format("mSize %u", op.m), "mSize");
@@ -187,6 +187,14 @@ void fixpipe(const FixpipeOp& given, const Call& call) {
   if (!apply(core.visit(call), op)) return;
   core.pipe = Pipe::FIX;
   core.need(CoreKind::Cube);
+  if (op.from_registers) {
+    if (op.to_nd) {
+      op.matrices = core.nd_count;
+      op.src_matrix_stride = core.nd_src_stride;
+      op.dst_matrix_stride = core.nd_dst_stride;
+    }
+    op.scale = core.quant_scale;
+  }
   core.issue(Pipe::FIX, call, [&core, op] { run(core, op); });
 }
 

@@ -1,5 +1,7 @@
 // LoadData 3D: the image-to-column load of convolutions, [C1, H, W, C0] in L1 to rows of patches in L0A.
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "machine.h"
 #include "transfer.h"
@@ -28,6 +30,27 @@ Geometry geometry_of(Core& core, const Load3DOp& op) {
   return g;
 }
 
+// The patch matrix: row m is an output position, column k a channel at a filter position. It lands in L0A as
+// it is, or turned over as L0A's or L0B's matrix.
+struct Target {
+  bool turned, to_l0b;
+  uint32_t unit;           // elements of a fractal's row: 32 bytes
+  uint32_t rows, columns;  // of the matrix in L0, padded to whole fractals
+
+  uint64_t offset(uint32_t m, uint32_t k) const {
+    const uint32_t row = turned && !to_l0b ? k : m, column = turned && !to_l0b ? m : k;
+    if (to_l0b)  // fractals of `unit` rows by 16 columns, each stored column by column
+      return (uint64_t{row / unit} * (columns / kTile) + column / kTile) * kTile * unit +
+             column % kTile * unit + row % unit;
+    return (uint64_t{row / kTile} * (columns / unit) + column / unit) * kTile * unit + row % kTile * unit +
+           column % unit;
+  }
+};
+
+uint32_t round_up(uint32_t value, uint32_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
+
 void run(Core& core, const Load3DOp& op) {
   const Geometry g = geometry_of(core, op);
   const uint32_t size = size_of(op.dst.type);
@@ -38,44 +61,44 @@ void run(Core& core, const Load3DOp& op) {
     core.fail("limit", format("channelSize %u is not a multiple of 4", op.channels));
   core.aligned(op.dst, 512, "dst");
   core.aligned(op.src, kBlock, "src");
+  Target target{op.transpose, op.dst.memory == Memory::L0B, g.c0, 0, 0};
+  const uint32_t m_extent = round_up(op.m_extent, kTile);
+  target.rows = target.turned && !target.to_l0b ? round_up(op.k_extent, kTile) : m_extent;
+  target.columns = target.turned && !target.to_l0b ? round_up(m_extent, g.c0)
+                                                   : round_up(op.k_extent, target.to_l0b ? kTile : g.c0);
+  const uint64_t bytes = uint64_t{target.rows} * target.columns * size;
+  std::vector<uint8_t> data(bytes), live(bytes);
   Transfer transfer(core, op.dst, op.src);
-  const uint32_t m_blocks = (op.m_extent + kTile - 1) / kTile, k_blocks = op.k_extent / g.c0;
-  const bool to_l0b = op.dst.memory == Memory::L0B;  // always transposes: k along the rows of fractals
-  std::vector<uint8_t> fractal(512);
-  for (uint32_t mb = 0; mb < m_blocks; ++mb)
-    for (uint32_t kb = 0; kb < k_blocks; ++kb) {
-      for (uint32_t row = 0; row < kTile; ++row) {
-        // One block of a patch: filter position and channel group come from k, the output position from m.
-        const uint32_t k = op.k_start / g.c0 + kb, m = op.m_start + mb * kTile + row;
-        const uint32_t filter = op.filter_w * op.filter_h;
-        const uint32_t channel = k / filter, fh = k % filter / op.filter_w, fw = k % op.filter_w;
-        uint8_t* target = fractal.data() + row * kBlock;
-        const int64_t y =
-            int64_t{m / std::max(g.out_w, 1u)} * op.stride_h + int64_t{fh} * op.dilation_h - op.pad[2];
-        const int64_t x =
-            int64_t{m % std::max(g.out_w, 1u)} * op.stride_w + int64_t{fw} * op.dilation_w - op.pad[0];
-        const bool inside =
-            y >= 0 && y < int64_t{op.h} && x >= 0 && x < int64_t{op.w} && m < g.out_w * g.out_h;
-        if (inside) {
-          const uint64_t at =
-              (uint64_t{channel} * op.h * op.w + static_cast<uint64_t>(y) * op.w + static_cast<uint64_t>(x)) *
-              kBlock;
-          std::memcpy(target, transfer.read(op.src.address + at, kBlock), kBlock);
-        } else {
-          for (uint32_t e = 0; e < kBlock; e += size) std::memcpy(target + e, &op.pad_value, size);
-        }
+  const uint32_t filter = op.filter_w * op.filter_h;
+  for (uint32_t m = 0; m < m_extent; ++m)
+    for (uint32_t k = 0; k < op.k_extent; k += g.c0) {
+      // One block of a patch: channel group and filter position come from k, the output position from m.
+      const uint32_t group = (op.k_start + k) / g.c0, position = op.m_start + m;
+      const uint32_t channel = group / filter, fh = group % filter / op.filter_w, fw = group % op.filter_w;
+      const int64_t y =
+          int64_t{position / std::max(g.out_w, 1u)} * op.stride_h + int64_t{fh} * op.dilation_h - op.pad[2];
+      const int64_t x =
+          int64_t{position % std::max(g.out_w, 1u)} * op.stride_w + int64_t{fw} * op.dilation_w - op.pad[0];
+      uint8_t block[kBlock], block_live[kBlock];
+      std::memset(block_live, 1, kBlock);
+      if (y >= 0 && y < int64_t{op.h} && x >= 0 && x < int64_t{op.w} && position < g.out_w * g.out_h) {
+        const uint64_t at =
+            (uint64_t{channel} * op.h * op.w + static_cast<uint64_t>(y) * op.w + static_cast<uint64_t>(x)) *
+            kBlock;
+        bool complete;
+        std::memcpy(block, transfer.read_edges(op.src.address + at, kBlock, block_live, false, &complete),
+                    kBlock);
+      } else {
+        for (uint32_t e = 0; e < kBlock; e += size) std::memcpy(block + e, &op.pad_value, size);
       }
-      uint8_t* dst = transfer.write(op.dst.address + (uint64_t{mb} * k_blocks + kb) * 512, 512);
-      if (!to_l0b) {
-        std::memcpy(dst, fractal.data(), 512);
-        continue;
+      for (uint32_t e = 0; e < g.c0; ++e) {
+        const uint64_t at = target.offset(m, k + e) * size;
+        std::memcpy(&data[at], block + e * size, size);
+        std::memset(&live[at], block_live[e * size], size);
       }
-      const uint16_t* in = reinterpret_cast<const uint16_t*>(fractal.data());
-      uint16_t* out = reinterpret_cast<uint16_t*>(dst);
-      for (uint32_t r = 0; r < kTile; ++r)
-        for (uint32_t c = 0; c < kTile; ++c) out[c * kTile + r] = in[r * kTile + c];
     }
-  transfer.charge(m_blocks * k_blocks, 512);
+  transfer.write_edges(op.dst.address, data.data(), live.data(), bytes);
+  transfer.charge(bytes / 512, 512);
 }
 
 }  // namespace
@@ -89,10 +112,6 @@ void load3d(const Load3DOp& given, const Call& call) {
   if (op.src.memory != Memory::L1 || (op.dst.memory != Memory::L0A && op.dst.memory != Memory::L0B))
     core.fail("unsupported", format("this chip has no 3D load from %s to %s", name_of(op.src.memory),
                                     name_of(op.dst.memory)));
-  if (op.dst.memory == Memory::L0B && size_of(op.dst.type) != 2)
-    core.fail("unsupported", "a 3D load into L0B transposes, which is for 16-bit types");
-  if (op.dst.memory == Memory::L0A && op.transpose)
-    core.fail("unsupported", "enTranspose of a 3D load into L0A");
   core.issue(Pipe::MTE1, call, [&core, op] { run(core, op); });
 }
 

@@ -35,6 +35,7 @@ class LocalShadow {
 
   void mark_written(uint32_t begin, uint32_t end);
   void mark_unwritten(uint32_t begin, uint32_t end);
+  bool written(uint32_t at) const { return written_[at / kGranule] >> at % kGranule & 1; }
   // The first byte of [begin, end) that was never written, or end.
   uint32_t first_unwritten(uint32_t begin, uint32_t end) const;
 

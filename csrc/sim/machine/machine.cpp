@@ -100,14 +100,7 @@ void Machine::launch(const std::string& name, TaskType task, int64_t block_count
   if (!options.l2_warm && reports.empty()) l2.clear();
   hbm_ledger = std::make_unique<Ledger>(chip.hbm_gbps * 1e3 / chip.mhz);
   l2_ledger = std::make_unique<Ledger>(chip.l2_gbps * 1e3 / chip.mhz);
-  for (int64_t block = 0; block < blocks; ++block) {
-    for (int i = 0; i < type.cube; ++i)
-      cores.push_back(
-          std::make_unique<Core>(*this, static_cast<int>(cores.size()), CoreKind::Cube, int(block), i));
-    for (int i = 0; i < type.vector; ++i)
-      cores.push_back(
-          std::make_unique<Core>(*this, static_cast<int>(cores.size()), CoreKind::Vector, int(block), i));
-  }
+  cores.resize(static_cast<size_t>(blocks * (type.cube + type.vector)));
   run(body);
   close_report();
 }
@@ -128,7 +121,7 @@ void Machine::start(Core& core, const std::function<void()>& body) {
 Core* Machine::next_runnable() {
   Core* best = nullptr;
   for (auto& core : cores) {
-    if (!core->fiber || core->waiting == Waiting::Done || core->waiting == Waiting::Stuck) continue;
+    if (!core || !core->fiber || core->waiting == Waiting::Done || core->waiting == Waiting::Stuck) continue;
     if (core->waiting == Waiting::CrossFlag && core->cross[core->waited_flag].empty()) continue;
     if (!best || core->schedule_time < best->schedule_time) best = core.get();
   }
@@ -141,7 +134,12 @@ void Machine::run(const std::function<void()>& body) {
   int64_t next_block = 0;
   const auto start_block = [&](double time) {
     for (int i = 0; i < per_block; ++i) {
-      Core& core = *cores[static_cast<size_t>(next_block * per_block + i)];
+      const size_t index = static_cast<size_t>(next_block * per_block + i);
+      const bool cube = i < type.cube;
+      cores[index] =
+          std::make_unique<Core>(*this, static_cast<int>(index), cube ? CoreKind::Cube : CoreKind::Vector,
+                                 static_cast<int>(next_block), cube ? i : i - type.cube);
+      Core& core = *cores[index];
       for (PipeState& pipe : core.pipes) pipe.time = time;
       core.schedule_time = time;
       start(core, body);
@@ -157,6 +155,7 @@ void Machine::run(const std::function<void()>& body) {
     if (other_failure_) std::rethrow_exception(other_failure_);
     if (core->waiting != Waiting::Done) continue;
     core->fiber.reset();
+    core->release_memory();
     bool block_done = true;
     double time = 0;
     for (int i = 0; i < per_block; ++i) {
@@ -167,7 +166,7 @@ void Machine::run(const std::function<void()>& body) {
     if (block_done && next_block < blocks) start_block(time);
   }
   for (auto& core : cores)
-    if (core->waiting != Waiting::Done) deadlock();
+    if (!core || core->waiting != Waiting::Done) deadlock();
   check_leftovers();
 }
 
@@ -177,7 +176,11 @@ void Machine::deadlock() {
   error.kernel = kernel;
   error.detail = "no core can go on";
   for (auto& core : cores) {
-    if (core->waiting == Waiting::Done || !core->fiber) continue;
+    if (!core) {
+      error.detail += "; blocks beyond the chip's cores wait for a free one";
+      break;
+    }
+    if (core->waiting == Waiting::Done) continue;
     Party party{
         core->name,
         "S",
@@ -214,16 +217,6 @@ void Machine::deadlock() {
 void Machine::check_leftovers() {
   for (auto& owned : cores) {
     Core& core = *owned;
-    for (int from = 0; from < kPipes; ++from)
-      for (int to = 0; to < kPipes; ++to)
-        for (int id = 0; id < 8; ++id) {
-          const Event& event = core.events[from][to][id];
-          if (!event.set) continue;
-          core.call = event.call;
-          core.pipe = static_cast<Pipe>(from);
-          core.fail("event", format("event %d from %s to %s is set and never waited for", id,
-                                    name_of(static_cast<Pipe>(from)), name_of(static_cast<Pipe>(to))));
-        }
     for (uint32_t flag = 0; flag < 16; ++flag)
       if (!core.cross[flag].empty()) {
         core.call = core.cross[flag].front().call;
@@ -266,7 +259,7 @@ void Machine::maybe_yield(Core& core, double time) {
   constexpr double kQuantum = 2048;
   core.schedule_time = time;
   for (auto& other : cores)
-    if (other->fiber && other.get() != &core && other->waiting == Waiting::No &&
+    if (other && other->fiber && other.get() != &core && other->waiting == Waiting::No &&
         other->schedule_time + kQuantum < time) {
       core.fiber->yield();
       return;

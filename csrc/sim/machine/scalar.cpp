@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "machine.h"
+#include "round.h"
 
 namespace ascend_sim {
 namespace {
@@ -218,6 +219,30 @@ void trap(const char* what, const Call& call) {
   Core& core = current();
   core.visit(call);
   core.fail("trap", what);
+}
+
+void dump(const Operand& tensor, uint32_t label, uint32_t elements, const Call& call) {
+  Core& core = current();
+  core.visit(call);
+  const uint32_t size = size_of(tensor.type);
+  core.in_bounds(tensor, tensor.address, uint64_t{elements} * size, "tensor");
+  const uint8_t* data = tensor.memory == Memory::GM ? reinterpret_cast<const uint8_t*>(tensor.address)
+                                                    : core.local(tensor.memory).bytes.data() + tensor.address;
+  std::printf("DumpTensor %u %s %s:", label, core.name.c_str(), name_of(tensor.memory));
+  for (uint32_t i = 0; i < elements; ++i) {
+    uint64_t bits = 0;
+    std::memcpy(&bits, data + uint64_t{i} * size, size);
+    float value;
+    const uint32_t wide =
+        tensor.type == DType::BF16 ? static_cast<uint32_t>(bits) << 16 : static_cast<uint32_t>(bits);
+    std::memcpy(&value, &wide, 4);
+    if (tensor.type == DType::F16) value = widen_half(static_cast<uint16_t>(bits));
+    if (tensor.type == DType::F32 || tensor.type == DType::F16 || tensor.type == DType::BF16)
+      std::printf(" %g", static_cast<double>(value));
+    else
+      std::printf(" %llu", static_cast<unsigned long long>(bits));
+  }
+  std::printf("\n");
 }
 
 void print(const char* pattern, ...) {

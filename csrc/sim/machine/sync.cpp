@@ -209,14 +209,19 @@ void Machine::collect_flag(Core& from, int mode, uint32_t flag, CrossMessage mes
     return;
   }
   std::vector<Core*> members;
-  for (auto& core : cores)
-    if (core->kind == from.kind && (mode == 0 || core->block == from.block)) members.push_back(core.get());
+  bool complete = true;
+  for (auto& core : cores) {
+    complete = complete && core;  // a block that has not started yet does not set its flag
+    if (core && core->kind == from.kind && (mode == 0 || core->block == from.block))
+      members.push_back(core.get());
+  }
   const int group = mode * 65536 + (mode == 0 ? static_cast<int>(from.kind) : from.block);
   auto& waiting = pending_[{flag, group}];
   waiting[from.id].push_back(std::move(message));
   if (waiting[from.id].size() > 15)
     from.fail("flag",
               format("cross-core flag %u is set 16 times before the others of the group set it", flag));
+  if (mode == 0 && !complete) return;
   for (Core* member : members)
     if (waiting[member->id].empty()) return;
   CrossMessage joined{from.call, 0, {}};

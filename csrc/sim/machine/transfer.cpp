@@ -56,6 +56,35 @@ const uint8_t* Transfer::read(uint64_t address, uint64_t bytes) {
   return data;
 }
 
+const uint8_t* Transfer::read_edges(uint64_t address, uint64_t bytes, uint8_t* live, bool some,
+                                    bool* complete) {
+  const uint8_t* data = core_.read_edges(src_, address, bytes, "src", complete);
+  if (src_.memory == Memory::GM) missed_ += core_.machine.l2.touch(address, address + bytes);
+  read_ += bytes;
+  if (*complete) {
+    std::memset(live, 1, bytes);
+    return data;
+  }
+  const LocalShadow& shadow = core_.local(src_.memory).shadow;
+  bool any = false;
+  for (uint64_t at = 0; at < bytes; ++at)
+    any |= live[at] = shadow.written(static_cast<uint32_t>(address + at));
+  if (some && !any)
+    core_.fail("uninitialised",
+               format("bytes %llu to %llu of %s were never written", (unsigned long long)address,
+                      (unsigned long long)(address + bytes), name_of(src_.memory)),
+               "src");
+  return data;
+}
+
+void Transfer::write_edges(uint64_t address, const uint8_t* data, const uint8_t* live, uint64_t bytes) {
+  std::memcpy(write(address, bytes), data, bytes);
+  LocalShadow& shadow = core_.local(dst_.memory).shadow;
+  for (uint64_t at = 0; at < bytes; ++at)
+    if (!live[at])
+      shadow.mark_unwritten(static_cast<uint32_t>(address + at), static_cast<uint32_t>(address + at + 1));
+}
+
 uint8_t* Transfer::write(uint64_t address, uint64_t bytes) {
   uint8_t* data = core_.write(dst_, address, bytes, "dst");
   if (dst_.memory == Memory::GM) missed_ += core_.machine.l2.touch(address, address + bytes);

@@ -10,6 +10,11 @@ class Transfer {
   Transfer(Core& core, const Operand& dst, const Operand& src) : core_(core), dst_(dst), src_(src) {}
 
   const uint8_t* read(uint64_t address, uint64_t bytes);
+  // Of a piece whose edges may hold nothing yet: `live` gets a byte per byte, 1 where there is something.
+  // With `some`, a piece that holds nothing at all is an error.
+  const uint8_t* read_edges(uint64_t address, uint64_t bytes, uint8_t* live, bool some, bool* complete);
+  // Write, and take back the bytes that `live` says are not there.
+  void write_edges(uint64_t address, const uint8_t* data, const uint8_t* live, uint64_t bytes);
   uint8_t* write(uint64_t address, uint64_t bytes);
   // Write `bytes` from `data`, combining with what is there when the core's atomic mode says so and dst is
   // GM.

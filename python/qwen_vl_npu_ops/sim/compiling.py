@@ -88,6 +88,7 @@ def rewrite(text: str, name: str) -> str:
         at = close + 1
     body = "".join(pieces) + text[at:]
     notes, kernels = [], []
+    plain = re.sub(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", lambda m: re.sub(r"[^\n]", " ", m[0]), plain, flags=re.MULTILINE)
     for match in _QUALIFIED.finditer(plain):
         qualifiers = re.sub(r"\s+", "", match[1])
         if "__global__" not in qualifiers:

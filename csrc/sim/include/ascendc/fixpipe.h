@@ -78,4 +78,53 @@ ASCEND_SIM_FIXPIPE(LocalTensor)
 ASCEND_SIM_FIXPIPE(GlobalTensor)
 #undef ASCEND_SIM_FIXPIPE
 
+// The registers that DataCopy out of CO1 reads.
+template <typename T, bool setRelu = false>
+ASCEND_SIM_API void SetFixPipeConfig(const LocalTensor<T>& preTensor,
+                                     [[maybe_unused]] bool isUnitFlag = false) {
+  static_assert(!setRelu, "SetFixPipeConfig: a relu tensor is not simulated");
+  ::ascend_sim::set_fixpipe_buffer(preTensor.operand());
+}
+ASCEND_SIM_API void SetFixpipeNz2ndFlag(uint16_t ndNum, uint16_t srcNdStride, uint16_t dstNdStride) {
+  ::ascend_sim::set_fixpipe_matrices(ndNum, srcNdStride, dstNdStride);
+}
+ASCEND_SIM_API void SetFixpipePreQuantFlag(uint64_t config) {
+  ::ascend_sim::set_fixpipe_scale(config);
+}
+
+namespace sim_detail {
+
+template <typename D, typename S>
+void copy_out(const D& dst, const S& src, const DataCopyCO12DstParams& params,
+              const ::ascend_sim::Site& site) {
+  if (params.clipReluPre || params.eltWiseOp)
+    ::ascend_sim::unsupported("DataCopy: this chip has neither clipReluPre nor eltWiseOp",
+                              {"DataCopy", site});
+  FixpipeParamsV220 same;
+  same.nSize = params.nSize;
+  same.mSize = params.mSize;
+  same.srcStride = params.srcStride;
+  same.dstStride = params.dstStride;
+  same.quantPre = params.quantPre;
+  same.reluEn = params.reluPre != 0;
+  same.unitFlag = params.unitFlag;
+  same.isChannelSplit = params.channelSplit;
+  ::ascend_sim::FixpipeOp op = drain(dst, src, same, params.nz2ndEn ? CO2Layout::ROW_MAJOR : CO2Layout::NZ);
+  op.from_registers = true;
+  ::ascend_sim::fixpipe(op, {"DataCopy", site});
+}
+
+}  // namespace sim_detail
+
+template <typename T, typename U>
+ASCEND_SIM_API void DataCopy(const LocalTensor<T>& dst, const LocalTensor<U>& src,
+                             const DataCopyCO12DstParams& params, ASCEND_SIM_SITE) {
+  sim_detail::copy_out(dst, src, params, site);
+}
+template <typename T, typename U>
+ASCEND_SIM_API void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<U>& src,
+                             const DataCopyCO12DstParams& params, ASCEND_SIM_SITE) {
+  sim_detail::copy_out(dst, src, params, site);
+}
+
 }  // namespace AscendC

@@ -368,6 +368,35 @@ constexpr FixpipeConfig CFG_NZ = {CO2Layout::NZ};
 constexpr FixpipeConfig CFG_ROW_MAJOR = {CO2Layout::ROW_MAJOR};
 constexpr FixpipeConfig CFG_COLUMN_MAJOR = {CO2Layout::COLUMN_MAJOR};
 
+// DataCopy out of CO1; the matrix count and its strides come from SetFixpipeNz2ndFlag.
+struct DataCopyCO12DstParams {
+  __aicore__ DataCopyCO12DstParams() {}
+  __aicore__ DataCopyCO12DstParams(const uint16_t n, const uint16_t m, const uint32_t dst, const uint16_t src,
+                                   const QuantMode_t quant, const uint8_t relu, const bool split,
+                                   const bool nz2nd)
+      : nSize(n),
+        mSize(m),
+        dstStride(dst),
+        srcStride(src),
+        quantPre(quant),
+        reluPre(relu),
+        channelSplit(split),
+        nz2ndEn(nz2nd) {}
+
+  uint8_t sid = 0;
+  uint16_t nSize = 0;
+  uint16_t mSize = 0;
+  uint32_t dstStride = DEFAULT_DATA_COPY_STRIDE;
+  uint16_t srcStride = DEFAULT_DATA_COPY_STRIDE;
+  uint8_t unitFlag = 0;
+  uint8_t clipReluPre = 0;
+  uint8_t eltWiseOp = 0;
+  QuantMode_t quantPre = QuantMode_t::NoQuant;
+  uint8_t reluPre = 0;
+  bool channelSplit = false;
+  bool nz2ndEn = false;
+};
+
 struct FixpipeParamsV220 {
   __aicore__ FixpipeParamsV220() {}
   __aicore__ FixpipeParamsV220(const uint16_t n, const uint16_t m, const uint16_t src, const uint32_t dst,

@@ -97,6 +97,18 @@ inline void PRINTF(const char* format, Arguments... arguments) {
   ::ascend_sim::print(format, arguments...);
 }
 
+// Prints the first elements, for looking into a kernel; the machine takes no notice.
+template <typename T>
+ASCEND_SIM_API void DumpTensor(const LocalTensor<T>& tensor, uint32_t desc, uint32_t dumpSize,
+                               ASCEND_SIM_SITE) {
+  ::ascend_sim::dump(tensor.operand(), desc, dumpSize, {"DumpTensor", site});
+}
+template <typename T>
+ASCEND_SIM_API void DumpTensor(const GlobalTensor<T>& tensor, uint32_t desc, uint32_t dumpSize,
+                               ASCEND_SIM_SITE) {
+  ::ascend_sim::dump(tensor.operand(), desc, dumpSize, {"DumpTensor", site});
+}
+
 }  // namespace AscendC
 
 #define ASCENDC_ASSERT_AT(condition, file, line) \
@@ -106,3 +118,4 @@ inline void PRINTF(const char* format, Arguments... arguments) {
 #undef assert
 #endif
 #define assert(condition, ...) ASCENDC_ASSERT_AT(condition, __FILE__, __LINE__)
+#define ascendc_assert(condition, ...) ASCENDC_ASSERT_AT(condition, __FILE__, __LINE__)

@@ -74,7 +74,11 @@ class LocalTensor {
   __aicore__ inline LocalTensor() {}
   __aicore__ inline LocalTensor(TPosition pos, uint32_t addr, uint32_t tileSize) {
     const uint32_t bytes = static_cast<uint32_t>(sim_detail::bytes_of<PrimType>(tileSize));
-    address_ = {bytes, addr, nullptr, static_cast<uint8_t>(pos), addr, addr + bytes};
+    // The cube's instructions move whole fractals, which may stick out of a tensor whose place the kernel
+    // chose itself.
+    const Hardware memory = GetPhyType(pos);
+    const bool fractals = memory == Hardware::L0A || memory == Hardware::L0B || memory == Hardware::L0C;
+    address_ = {bytes, addr, nullptr, static_cast<uint8_t>(pos), addr, fractals ? ~0u : addr + bytes};
   }
   __aicore__ inline explicit LocalTensor(const TBuffAddr& address) : address_(address) {}
 

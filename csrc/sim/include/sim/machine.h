@@ -245,6 +245,7 @@ struct FixpipeOp {
   Quant quant = Quant::None;
   uint64_t scale = 0;
   bool relu = false, to_nd = true, channel_split = false;
+  bool from_registers = false;  // matrices and scale are what the registers hold
   uint8_t unit_flag = 0;
 };
 
@@ -343,6 +344,7 @@ int64_t task_ratio();
 int64_t cycle();
 [[noreturn]] void unsupported(const char* what, const Call& call);
 [[noreturn]] void trap(const char* what, const Call& call);
+void dump(const Operand& tensor, uint32_t label, uint32_t elements, const Call& call);
 void print(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
 }  // namespace ascend_sim
