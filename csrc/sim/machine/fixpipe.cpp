@@ -139,13 +139,21 @@ void run(Core& core, const FixpipeOp& op) {
     std::memcpy(at, &value, size);
   };
   for (uint32_t matrix = 0; matrix < op.matrices; ++matrix) {
+    // Columns that only fill the last fractal up may hold nothing; in L1 they go on holding nothing.
+    bool complete = true;
     for (uint32_t column = 0; column < columns; ++column) {
-      const uint32_t width = std::min(kTile, op.n - column * kTile);
-      if (width == kTile) {
-        transfer.read(source(matrix, column), uint64_t{op.m} * 64);
-      } else {
-        for (uint32_t i = 0; i < op.m; ++i)
-          transfer.read(source(matrix, column) + uint64_t{i} * 64, width * 4);
+      const uint32_t width = std::min(kTile, op.n - column * kTile), rows = width == kTile ? 1 : op.m;
+      const uint64_t bytes = width == kTile ? uint64_t{op.m} * 64 : width * 4;
+      for (uint32_t i = 0; i < rows; ++i) {
+        const uint64_t at = source(matrix, column) + uint64_t{i} * 64;
+        if (op.dst.memory == Memory::GM) {
+          transfer.read(at, bytes);
+          continue;
+        }
+        bool all;
+        std::vector<uint8_t> live(bytes);
+        transfer.read_edges(at, bytes, live.data(), true, &all);
+        complete = complete && all;
       }
     }
     const uint8_t* l0c = core.local(Memory::L0C).bytes.data();
@@ -173,6 +181,16 @@ void run(Core& core, const FixpipeOp& op) {
           put(panel.data() + (uint64_t{i} * width + c) * size, value(i, j + c), j + c);
       transfer.store(op.dst.address + uint64_t{j / width} * op.dst_stride * kBlock, panel.data(),
                      panel.size(), op.dst.type);
+      if (complete) continue;
+      for (uint32_t i = 0; i < op.m; ++i)
+        for (uint32_t c = 0; c < std::min(width, op.n - j); ++c) {
+          const uint64_t from = source(matrix, (j + c) / kTile) + uint64_t{i} * 64 + (j + c) % kTile * 4;
+          const uint64_t to = op.dst.address + uint64_t{j / width} * op.dst_stride * kBlock +
+                              (uint64_t{i} * width + c) * size;
+          if (!core.local(Memory::L0C).shadow.written(static_cast<uint32_t>(from)))
+            core.local(Memory::L1)
+                .shadow.mark_unwritten(static_cast<uint32_t>(to), static_cast<uint32_t>(to + size));
+        }
     }
   }
   transfer.charge_fixpipe();

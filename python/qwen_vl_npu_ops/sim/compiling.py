@@ -48,13 +48,14 @@ _REGISTRATION = (
 _MIX_TYPES = {"1,2": 5, "1,1": 4, "1,0": 3, "0,1": 2}
 
 
-def _without_comments(text: str) -> str:
-    """The text with comments blanked, newlines kept."""
+def _blanked(text: str, strings: bool) -> str:
+    """The text with comments, and with `strings` literals too, made blank; newlines kept."""
 
     def blank(match: re.Match[str]) -> str:
-        return match[0] if match[0][0] in "\"'" else re.sub(r"[^\n]", " ", match[0])
+        return match[0] if match[0][0] in "\"'" and not strings else re.sub(r"[^\n]", " ", match[0])
 
-    return re.sub(r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])+'", blank, text, flags=re.DOTALL)
+    literals = r"\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])+'"
+    return re.sub(r"//[^\n]*|/\*.*?\*/|" + literals, blank, text, flags=re.DOTALL)
 
 
 def _matching(text: str, opening: int) -> int:
@@ -71,12 +72,13 @@ def rewrite(text: str, name: str) -> str:
 
     Nothing else changes, and lines keep their numbers.
     """
-    plain = _without_comments(text)
+    plain = _blanked(text, strings=True)
     pieces, at = [], 0
     for match in _LAUNCH.finditer(plain):
         close = _matching(plain, match.end() - 1)
         blocks = match[3].split(",")[0]
-        newlines = "\n" * plain.count("\n", match.start(), match.end())
+        newlines = "\n" * plain.count("\n", match.end(2), match.end())
+        blocks = blocks.replace("\n", " ")
         arguments = text[match.end() : close]
         call = f"{match[1]}{match[2]}({arguments})"
         short = match[1].rsplit("::", 1)[-1]
@@ -88,6 +90,7 @@ def rewrite(text: str, name: str) -> str:
         at = close + 1
     body = "".join(pieces) + text[at:]
     notes, kernels = [], []
+    plain = _blanked(text, strings=False)
     plain = re.sub(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", lambda m: re.sub(r"[^\n]", " ", m[0]), plain, flags=re.MULTILINE)
     for match in _QUALIFIED.finditer(plain):
         qualifiers = re.sub(r"\s+", "", match[1])
