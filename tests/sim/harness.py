@@ -13,15 +13,28 @@ SAMPLES = Path(__file__).parents[2] / "csrc" / "sim" / "samples"
 
 
 @functools.cache
+def _compiled(source):
+    try:
+        return sim.compile(source)
+    except sim.CompileError as error:  # kept too: hypothesis would compile again for every example
+        return error
+
+
+def _library(source):
+    library = _compiled(source)
+    if isinstance(library, sim.CompileError):
+        raise library
+    return library
+
+
 def kernels(name):
     """The library of tests/sim/kernels/<name>.cpp."""
-    return sim.compile(KERNELS / f"{name}.cpp")
+    return _library(KERNELS / f"{name}.cpp")
 
 
-@functools.cache
 def sample(name):
     """The library of a sample kernel, compiled from its launch.cpp as CANN would."""
-    return sim.compile(SAMPLES / name / "launch.cpp")
+    return _library(SAMPLES / name / "launch.cpp")
 
 
 def struct(name, **fields):

@@ -43,6 +43,7 @@ def kernel_with(body):
         ("AscendC::SubtractRows(y, x, 64);", "SubtractRows"),
         ("AscendC::Nd2NzParams p; p.rowStride = 1;", "rowStride"),
         ("AscendC::SetFlag<AscendC::HardEvent::V_V2>(0);", "V_V2"),
+        ("AscendC::LocalTensor<bfloat16_t> b; AscendC::Add(b, b, b, 64);", "Add"),
         ("AscendC::Cast(y, x, AscendC::RoundMode::CAST_UP, 64);", "CAST_UP"),
     ],
 )

@@ -16,9 +16,12 @@ class Arena {
     AscendC::PipeBarrier<PIPE_ALL>();
   }
 
-  __aicore__ inline void Store() {
+  __aicore__ inline void Store() { Store(bytes_); }
+
+  // The first `bytes` only: instructions leave their work space undefined.
+  __aicore__ inline void Store(uint32_t bytes) {
     AscendC::PipeBarrier<PIPE_ALL>();
-    AscendC::DataCopy(gm_, buffer_.Get<uint8_t>(), bytes_);
+    AscendC::DataCopy(gm_, buffer_.Get<uint8_t>(), bytes);
   }
 
   // The tensor that starts `offset` bytes into the image and runs to its end.
