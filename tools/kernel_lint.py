@@ -1,6 +1,6 @@
 """Keeps AscendC kernels inside what CANN's device compiler and stub extractor take.
 
-    python tools/kernel_lint.py [FILE_OR_FOLDER ...]     default: every kernel.h and launch.cpp under csrc
+    python tools/kernel_lint.py [FILE_OR_FOLDER ...]     default: every kernel under csrc
 
 Neither g++ against CANN's CPU-debug headers (where `__gm__` and `__aicore__` are empty) nor the simulator
 would notice these. Prints `file:line: rule: message` and exits with 1 if any.
@@ -126,7 +126,9 @@ def _functions_of(source: _Source) -> Iterator[_Function]:
         body = node.child_by_field_name("body")
         if node.type != "function_definition" or body is None or body.type != "compound_statement":
             continue
-        declarator = next(n for n in _walk(node) if n.type == "function_declarator")
+        declarator = next((n for n in _walk(node) if n.type == "function_declarator"), None)
+        if declarator is None:  # a conversion operator
+            continue
         name = _text_of(declarator.child_by_field_name("declarator")).split("::")[-1]
         owner = next((a for a in _ancestors(node) if a.type in ("class_specifier", "struct_specifier")), None)
         parameters = declarator.child_by_field_name("parameters")
@@ -411,10 +413,11 @@ def lint(path: Path) -> list[Finding]:
 
 
 def kernel_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """The kernel sources among files and folders."""
+    """The kernel sources among files and folders: in a folder, every kernel.h and the launch.cpp beside it."""
     for path in paths:
         if path.is_dir():
-            yield from sorted(p for name in ("kernel.h", "launch.cpp") for p in path.rglob(name))
+            for kernel in sorted(path.rglob("kernel.h")):
+                yield from (kernel, *kernel.parent.glob("launch.cpp"))
         else:
             yield path
 

@@ -15,7 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # The simulator's test kernels too: they show that its header has the signatures of CANN's.
-KERNELS = sorted([*(ROOT / "csrc").rglob("launch.cpp"), *(ROOT / "tests/sim/kernels").glob("*.cpp")])
+KERNELS = sorted(p.parent / "launch.cpp" for p in (ROOT / "csrc").rglob("kernel.h"))
+KERNELS += sorted((ROOT / "tests/sim/kernels").glob("*.cpp"))
 DEFINES = [
     "-D__CCE_AICORE__=220",
     "-D__DAV_C220__",

@@ -182,7 +182,7 @@ def instruction(site, name):
             yield plant(family, PLACE, "shift", site, operand=operand, amount=amount)
     if name in ("Add", "Axpy", "LeakyRelu", "Cast", "Duplicate"):
         yield plant("count beyond the buffer", PLACE, "count", site, amount=100000)
-    limits = {"Mmad": [("m", 4096), ("n", 4096), ("k", 4096)], "Fixpipe": [("n", 1)]}
+    limits = {"Mmad": [("m", 4096), ("n", 4096), ("k", 4096)], "Fixpipe": [("n", 4096)]}
     for operand, amount in limits.get(name, []):
         yield plant("limit exceeded", {"limit"}, "count", site, operand=operand, amount=amount)
     if name == "WholeReduceSum":

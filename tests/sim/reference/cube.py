@@ -44,13 +44,13 @@ def fixpipe(out, l0c, start, p, convert):
         for row in range(p["mSize"]):
             for block in range(-(-p["nSize"] // 16)):
                 at = matrix * p["srcNdStride"] * 256 + (block * p["srcStride"] + row) * 16
-                values = l0c[at : at + 16]
+                values = l0c[at : at + min(16, p["nSize"] - block * 16)]
                 values = np.maximum(values, 0) if p["relu"] else values
                 if p["nz"]:
                     to = start + block * p["dstStride"] * 32 // out.dtype.itemsize + row * 16
                 else:
                     to = start + matrix * p["dstNdStride"] + row * p["dstStride"] + block * 16
-                out[to : to + 16] = convert(values)
+                out[to : to + len(values)] = convert(values)
 
 
 def load_fractals(l1, p):
