@@ -107,6 +107,8 @@ SIM_OP(Mins, (Min::of<T>(a, s, s, d)))
 SIM_OP(LeakyRelu, a < 0 ? a * s : a)
 SIM_OP(ShiftLeft, static_cast<T>(static_cast<Wrap<T>>(a) << (s & (sizeof(T) * 8 - 1))))
 SIM_OP(ShiftRight, static_cast<T>(a >> (s & (sizeof(T) * 8 - 1))))
+SIM_OP(ShiftRightRound,
+       s == 0 ? a : static_cast<T>((int64_t{a} + (int64_t{1} << (s - 1))) >> (s & (sizeof(T) * 8 - 1))))
 // Fused: one rounding.
 SIM_OP(MulAddDst, std::fma(a, b, d))
 SIM_OP(FusedMulAdd, std::fma(a, d, b))
@@ -337,6 +339,8 @@ Lanes elementwise(VecCode code, DType dst, DType src) {
       return pick_shift<ShiftLeft, kA>(dst);
     case VecCode::ShiftRight:
       return pick_shift<ShiftRight, kA>(dst);
+    case VecCode::ShiftRightRound:
+      return pick_shift<ShiftRightRound, kA>(dst);
     case VecCode::Axpy:
       return pick_fused<Axpy, kA | kD>(dst, src);
     case VecCode::Duplicate:
@@ -405,206 +409,7 @@ Lanes compare(DType src, uint8_t mode, bool scalar) {
 
 // ---- casts ----
 
-template <int kMode>
-void float_to_half_lanes(uint8_t* dst, const uint8_t* a, const uint8_t*, size_t n, uint64_t) {
-  uint16_t* out = reinterpret_cast<uint16_t*>(dst);
-  const float* in = reinterpret_cast<const float*>(a);
-  if constexpr (kMode == kRint) {
-    float_to_half(out, in, n);
-  } else {
-    for (size_t i = 0; i < n; ++i) out[i] = narrow_half(in[i], kMode);
-  }
-}
-
-void half_to_float_lanes(uint8_t* dst, const uint8_t* a, const uint8_t*, size_t n, uint64_t) {
-  half_to_float(reinterpret_cast<float*>(dst), reinterpret_cast<const uint16_t*>(a), n);
-}
-
-template <int kMode>
-void float_to_bf16_lanes(uint8_t* dst, const uint8_t* a, const uint8_t*, size_t n, uint64_t) {
-  uint16_t* out = reinterpret_cast<uint16_t*>(dst);
-  const float* in = reinterpret_cast<const float*>(a);
-#pragma GCC ivdep
-  for (size_t i = 0; i < n; ++i) out[i] = narrow_bf16(in[i], kMode);
-}
-
-void bf16_to_float_lanes(uint8_t* dst, const uint8_t* a, const uint8_t*, size_t n, uint64_t) {
-  const uint16_t* in = reinterpret_cast<const uint16_t*>(a);
-  uint32_t* out = reinterpret_cast<uint32_t*>(dst);
-  for (size_t i = 0; i < n; ++i) out[i] = uint32_t{in[i]} << 16;
-}
-
-template <class T>
-float load_float(const uint8_t* at, size_t i) {
-  typename Storage<T>::type stored;
-  std::memcpy(&stored, at + i * sizeof stored, sizeof stored);
-  if constexpr (std::is_same_v<T, Half>)
-    return widen_half(stored);
-  else
-    return static_cast<float>(stored);
-}
-
-struct Bf16 {};
-template <>
-[[maybe_unused]] float load_float<Bf16>(const uint8_t* at, size_t i) {
-  uint16_t stored;
-  std::memcpy(&stored, at + i * 2, 2);
-  return bf16_to_float(stored);
-}
-
-// Floating point to integer: rounded, saturated, NaN becomes 0.
-template <class From, class To, int kMode>
-void to_integer(uint8_t* dst, const uint8_t* a, const uint8_t*, size_t n, uint64_t) {
-  To* out = reinterpret_cast<To*>(dst);
-  for (size_t i = 0; i < n; ++i) {
-    const double value = round_whole(load_float<From>(a, i), kMode);
-    constexpr double low = static_cast<double>(std::numeric_limits<To>::min());
-    constexpr double high = static_cast<double>(std::numeric_limits<To>::max());
-    out[i] = value != value  ? To(0)
-             : value <= low  ? std::numeric_limits<To>::min()
-             : value >= high ? std::numeric_limits<To>::max()
-                             : static_cast<To>(value);
-  }
-}
-
-template <int kMode>
-void float_to_whole_float(uint8_t* dst, const uint8_t* a, const uint8_t*, size_t n, uint64_t) {
-  for (size_t i = 0; i < n; ++i)
-    reinterpret_cast<float*>(dst)[i] =
-        static_cast<float>(round_whole(reinterpret_cast<const float*>(a)[i], kMode));
-}
-
-template <class From, int kMode>
-void integer_to_float(uint8_t* dst, const uint8_t* a, const uint8_t*, size_t n, uint64_t) {
-  const From* in = reinterpret_cast<const From*>(a);
-  float* out = reinterpret_cast<float*>(dst);
-  for (size_t i = 0; i < n; ++i) out[i] = narrow_float(in[i], kMode);
-}
-
-template <class From, int kMode>
-void integer_to_half(uint8_t* dst, const uint8_t* a, const uint8_t*, size_t n, uint64_t) {
-  const From* in = reinterpret_cast<const From*>(a);
-  uint16_t* out = reinterpret_cast<uint16_t*>(dst);
-  for (size_t i = 0; i < n; ++i) out[i] = narrow_half(static_cast<float>(in[i]), kMode);
-}
-
-// int32 to half goes through the scale that SetDeqScale left.
-void dequantise(uint8_t* dst, const uint8_t* a, const uint8_t*, size_t n, uint64_t scalar) {
-  const int32_t* in = reinterpret_cast<const int32_t*>(a);
-  uint16_t* out = reinterpret_cast<uint16_t*>(dst);
-  const float scale = widen_half(static_cast<uint16_t>(scalar));
-  for (size_t i = 0; i < n; ++i) out[i] = narrow_half(static_cast<float>(in[i]) * scale, kRint);
-}
-
-template <class From, class To>
-void integer_to_integer(uint8_t* dst, const uint8_t* a, const uint8_t*, size_t n, uint64_t) {
-  const From* in = reinterpret_cast<const From*>(a);
-  To* out = reinterpret_cast<To*>(dst);
-  for (size_t i = 0; i < n; ++i) {
-    const int64_t value = in[i];
-    out[i] = static_cast<To>(value < std::numeric_limits<To>::min()   ? std::numeric_limits<To>::min()
-                             : value > std::numeric_limits<To>::max() ? std::numeric_limits<To>::max()
-                                                                      : value);
-  }
-}
-
-// Pick by rounding mode; `kNone` tells whether CAST_NONE is legal for the pair, and then it means to nearest
-// even.
-#define SIM_BY_MODE(TEMPLATE, NONE_IS_LEGAL)                             \
-  (mode == kNone    ? (NONE_IS_LEGAL ? Lanes(TEMPLATE(kRint)) : nullptr) \
-   : mode == kRint  ? Lanes(TEMPLATE(kRint))                             \
-   : mode == kFloor ? Lanes(TEMPLATE(kFloor))                            \
-   : mode == kCeil  ? Lanes(TEMPLATE(kCeil))                             \
-   : mode == kRound ? Lanes(TEMPLATE(kRound))                            \
-   : mode == kTrunc ? Lanes(TEMPLATE(kTrunc))                            \
-                    : Lanes(nullptr))
-
-// The pairs and modes that the A2 vector unit has (CANN's Cast reference, table of the Atlas A2).
-Lanes cast(DType dst, DType src, uint8_t mode) {
-  const bool none = mode == kNone;
-  switch (src) {
-    case DType::F32:
-      switch (dst) {
-        case DType::F16:
-          if (mode == kOdd) return float_to_half_lanes<kOdd>;
-#define SIM_F16(M) float_to_half_lanes<M>
-          return SIM_BY_MODE(SIM_F16, true);
-        case DType::BF16:
-#define SIM_BF16(M) float_to_bf16_lanes<M>
-          return SIM_BY_MODE(SIM_BF16, false);
-#define SIM_INTEGER(M) to_integer<float, SIM_TO, M>
-#define SIM_TO int32_t
-        case DType::S32:
-          return SIM_BY_MODE(SIM_INTEGER, false);
-#undef SIM_TO
-#define SIM_TO int16_t
-        case DType::S16:
-          return SIM_BY_MODE(SIM_INTEGER, false);
-#undef SIM_TO
-#define SIM_TO int64_t
-        case DType::S64:
-          return SIM_BY_MODE(SIM_INTEGER, false);
-#undef SIM_TO
-        case DType::F32:
-#define SIM_WHOLE(M) float_to_whole_float<M>
-          return SIM_BY_MODE(SIM_WHOLE, false);
-        default:
-          return nullptr;
-      }
-    case DType::F16:
-      switch (dst) {
-        case DType::F32:
-          return none ? half_to_float_lanes : nullptr;
-#define SIM_HALF_INTEGER(M) to_integer<Half, SIM_TO, M>
-#define SIM_TO int32_t
-        case DType::S32:
-          return SIM_BY_MODE(SIM_HALF_INTEGER, false);
-#undef SIM_TO
-#define SIM_TO int16_t
-        case DType::S16:
-          return SIM_BY_MODE(SIM_HALF_INTEGER, false);
-#undef SIM_TO
-#define SIM_TO int8_t
-        case DType::S8:
-          return SIM_BY_MODE(SIM_HALF_INTEGER, true);
-#undef SIM_TO
-#define SIM_TO uint8_t
-        case DType::U8:
-          return SIM_BY_MODE(SIM_HALF_INTEGER, true);
-#undef SIM_TO
-        default:
-          return nullptr;
-      }
-    case DType::BF16:
-      if (dst == DType::F32) return none ? bf16_to_float_lanes : nullptr;
-#define SIM_BF16_INTEGER(M) to_integer<Bf16, int32_t, M>
-      if (dst == DType::S32) return SIM_BY_MODE(SIM_BF16_INTEGER, false);
-      return nullptr;
-    case DType::S8:
-      return dst == DType::F16 && none ? integer_to_half<int8_t, kRint> : nullptr;
-    case DType::U8:
-      return dst == DType::F16 && none ? integer_to_half<uint8_t, kRint> : nullptr;
-    case DType::S16:
-      if (dst == DType::F32) return none ? integer_to_float<int16_t, kRint> : nullptr;
-#define SIM_S16_HALF(M) integer_to_half<int16_t, M>
-      if (dst == DType::F16) return SIM_BY_MODE(SIM_S16_HALF, true);
-      return nullptr;
-    case DType::S32:
-#define SIM_S32_FLOAT(M) integer_to_float<int32_t, M>
-      if (dst == DType::F32) return SIM_BY_MODE(SIM_S32_FLOAT, true);
-      if (dst == DType::F16) return dequantise;
-      if (dst == DType::S16) return none ? integer_to_integer<int32_t, int16_t> : nullptr;
-      if (dst == DType::S64) return none ? integer_to_integer<int32_t, int64_t> : nullptr;
-      return nullptr;
-    case DType::S64:
-#define SIM_S64_FLOAT(M) integer_to_float<int64_t, M>
-      if (dst == DType::F32) return SIM_BY_MODE(SIM_S64_FLOAT, false);
-      if (dst == DType::S32) return none ? integer_to_integer<int64_t, int32_t> : nullptr;
-      return nullptr;
-    default:
-      return nullptr;
-  }
-}
+#include "math_cast.inc"
 
 // ---- cube ----
 

@@ -113,6 +113,12 @@ void clean_cache(const Operand& line, bool entire, const Call& call) {
   });
 }
 
+void scalar_barrier(const Call& call) {
+  Core& core = current();
+  core.visit(call);
+  core.issue(Pipe::S, call, [&core] { spend(core, Work::Flag); });
+}
+
 void set_vector_mask(uint64_t high, uint64_t low, const Call& call) {
   Core& core = current();
   core.visit(call);

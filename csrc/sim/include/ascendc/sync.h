@@ -67,4 +67,10 @@ ASCEND_SIM_API void DataCacheCleanAndInvalid(const GlobalTensor<T>& dst, ASCEND_
                             {"DataCacheCleanAndInvalid", site});
 }
 
+// Holds the scalar pipe until its own stores are through; what other pipes do is not its business.
+template <MemDsbT arg0>
+ASCEND_SIM_API void DataSyncBarrier(ASCEND_SIM_SITE) {
+  ::ascend_sim::scalar_barrier({"DataSyncBarrier", site});
+}
+
 }  // namespace AscendC

@@ -84,6 +84,24 @@ ASCEND_SIM_API void DisableDmaAtomic(ASCEND_SIM_SITE) {
   ::ascend_sim::set_atomic(0, ::ascend_sim::DType::None, {"DisableDmaAtomic", site});
 }
 
+// ---- scalar arithmetic ----
+
+template <int countValue>
+__aicore__ inline int64_t ScalarGetCountOfValue(uint64_t valueIn) {
+  return countValue == 1 ? __builtin_popcountll(valueIn) : 64 - __builtin_popcountll(valueIn);
+}
+__aicore__ inline int64_t ScalarCountLeadingZero(uint64_t valueIn) {
+  return valueIn ? __builtin_clzll(valueIn) : 64;
+}
+__aicore__ inline int64_t CountBitsCntSameAsSignBit(int64_t valueIn) {
+  return __builtin_clrsbll(valueIn);
+}
+// The position of the lowest bit that has the value, -1 if there is none.
+template <int countValue>
+__aicore__ inline int64_t ScalarGetSFFValue(uint64_t valueIn) {
+  return __builtin_ffsll(static_cast<long long>(countValue == 1 ? valueIn : ~valueIn)) - 1;
+}
+
 ASCEND_SIM_API void SetHF32Mode(bool hf32Mode) {
   ::ascend_sim::set_hf32(hf32Mode);
 }

@@ -76,7 +76,7 @@ ASCEND_SIM_API void ShiftRight(const LocalTensor<T>& dst, const LocalTensor<T>& 
   ::ascend_sim::VectorOp op =
       sim_detail::with_scalar(::ascend_sim::VecCode::ShiftRight, dst, src, scalarValue);
   sim_detail::set(op, sim_detail::mask_of<isSetMask>(mask), repeatTimes, repeatParams);
-  op.flags = roundEn;
+  if (roundEn) op.code = ::ascend_sim::VecCode::ShiftRightRound;
   ::ascend_sim::vector(op, {"ShiftRight", site});
 }
 template <typename T, bool isSetMask = true>
@@ -86,7 +86,7 @@ ASCEND_SIM_API void ShiftRight(const LocalTensor<T>& dst, const LocalTensor<T>& 
   ::ascend_sim::VectorOp op =
       sim_detail::with_scalar(::ascend_sim::VecCode::ShiftRight, dst, src, scalarValue);
   sim_detail::set(op, sim_detail::mask_of<isSetMask>(mask), repeatTimes, repeatParams);
-  op.flags = roundEn;
+  if (roundEn) op.code = ::ascend_sim::VecCode::ShiftRightRound;
   ::ascend_sim::vector(op, {"ShiftRight", site});
 }
 

@@ -94,14 +94,13 @@ enum class VecCode : uint8_t {
   LeakyRelu,
   ShiftLeft,
   ShiftRight,
+  ShiftRightRound,  // to nearest, halves up
+
   Axpy,
   // moves
   Duplicate,
   Copy,
   Cast,
-  AddReluCast,
-  SubReluCast,
-  MulCast,
   // comparison
   Compare,
   CompareScalar,
@@ -262,6 +261,7 @@ void fixpipe(const FixpipeOp& op, const Call& call);
 
 uint64_t scalar_read(const Operand& src, uint32_t bytes, const Call& call);
 void scalar_write(const Operand& dst, uint32_t bytes, uint64_t value, const Call& call);
+void scalar_barrier(const Call& call);
 void clean_cache(const Operand& line, bool entire, const Call& call);
 
 // ---- synchronisation ----
