@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,11 +21,11 @@ def positive_int(name: str, value: Any, *, of: int | None = None) -> int:
 
 
 def positive_number(name: str, value: Any) -> float:
-    """`value` as a float > 0."""
+    """`value` as a float > 0 and finite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
-    if not value > 0:
-        raise ValueError(f"{name}: expected a positive number, got {value}")
+    if not 0 < value <= sys.float_info.max:  # nor NaN, nor an int that no float holds
+        raise ValueError(f"{name}: expected a positive, finite number, got {value}")
     return float(value)
 
 

@@ -32,11 +32,12 @@ class VisionConfig:
     """Sizes of a Qwen2.5-VL vision tower, with transformers' field names; the defaults are the 7B model's.
 
     Sizes `patch_size` and `window_size` are in pixels, `temporal_patch_size` in frames, `spatial_merge_size`
-    in patches. `fullatt_block_indexes` lists the layers that attend over a whole frame; the others attend
-    inside windows.
+    in patches. `fullatt_block_indexes`, any sequence, lists the layers that attend over a whole frame; the
+    others attend inside windows.
 
     Raises:
-        TypeError, ValueError: a field of the wrong type, not positive, or that does not divide what it must.
+        TypeError, ValueError: a field of the wrong type, not positive, or that does not divide what it must; a
+            layer that is not there.
     """
 
     depth: int = 32
@@ -70,11 +71,20 @@ class VisionConfig:
                 f"vision_config.window_size: expected at least patch_size * spatial_merge_size = "
                 f"{self.patch_size * self.spatial_merge_size} pixels, got {self.window_size}"
             )
-        for index in self.fullatt_block_indexes:
-            if isinstance(index, bool) or not isinstance(index, int):
-                raise TypeError(f"vision_config.fullatt_block_indexes: expected ints, got {index!r}")
+        self._check_full_layers()
         _checks.a_string("vision_config.hidden_act", self.hidden_act)
         _checks.positive_number("vision_config.rope_theta", self.rope_theta)
+
+    def _check_full_layers(self) -> None:
+        name, layers = "vision_config.fullatt_block_indexes", self.fullatt_block_indexes
+        if not isinstance(layers, Sequence):
+            raise TypeError(f"{name}: expected a sequence of ints, got {layers!r}")
+        for layer in layers:
+            if isinstance(layer, bool) or not isinstance(layer, int):
+                raise TypeError(f"{name}: expected ints, got {layer!r}")
+            if not 0 <= layer < self.depth:
+                raise ValueError(f"{name}: expected layers from 0 to depth - 1 = {self.depth - 1}, got {layer}")
+        object.__setattr__(self, "fullatt_block_indexes", tuple(layers))  # a list has no hash
 
     @property
     def head_dim(self) -> int:
@@ -103,7 +113,10 @@ class VisionConfig:
         Args:
             source: "3b", "7b", "32b" or "72b"; a dict such as config.json's "vision_config"; transformers'
                 `Qwen2_5_VLVisionConfig`, or the whole model's configuration; a VisionConfig is returned as it
-                is.
+                is. Fields that are not there are the 7B model's, but one of the sizes has to be.
+
+        Raises:
+            TypeError, ValueError: something else; a dict without any size; a field as in `VisionConfig`.
         """
         if isinstance(source, cls):
             return source
@@ -115,7 +128,11 @@ class VisionConfig:
         for part in _NESTED:
             if fields.get(part) is not None:
                 return cls.of(fields[part])
-        return cls(**_known_fields(fields))
+        known = _known_fields(fields)
+        sizes = [field.name for field in dataclasses.fields(cls) if field.type == "int"]
+        if known.keys().isdisjoint(sizes):
+            raise ValueError(f"vision_config: expected at least one of the sizes {sizes}, got fields {list(fields)}")
+        return cls(**known)
 
 
 def _attributes(source: Any) -> dict[str, Any]:
@@ -141,13 +158,10 @@ def _known_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("patch_size", "temporal_patch_size"):
         if name in known:
             known[name] = _one_size(name, known[name])
-    if "fullatt_block_indexes" in known:
-        indexes = known["fullatt_block_indexes"]
-        if not isinstance(indexes, Sequence):
-            raise TypeError(f"vision_config.fullatt_block_indexes: expected a sequence of ints, got {indexes!r}")
-        known["fullatt_block_indexes"] = tuple(indexes)
     rope = fields.get("rope_parameters")
     if rope is not None:
+        if not isinstance(rope, Mapping):
+            raise TypeError(f"vision_config.rope_parameters: expected a mapping, got {type(rope).__name__}")
         if rope.get("rope_type", "axial") != "axial":
             raise ValueError(f"vision_config.rope_parameters: expected rope_type 'axial', got {rope['rope_type']!r}")
         known["rope_theta"] = rope.get("rope_theta", VisionConfig.rope_theta)

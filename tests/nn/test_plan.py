@@ -252,6 +252,9 @@ def test_every_form_of_a_config_means_the_same():
     assert VisionConfig.of({**SMALL, "in_chans": 1, "spatial_patch_size": 14}).in_channels == 1
     assert VisionConfig.of({**SMALL, "patch_size": [14, 14]}) == VisionConfig.of(SMALL)
     assert VisionConfig.of({**SMALL, "rope_parameters": {"rope_theta": 500.0}}).rope_theta == 500.0
+    listed = VisionConfig(fullatt_block_indexes=[7, 15])
+    assert listed == VisionConfig(fullatt_block_indexes=(7, 15))
+    assert VisionPlan.build([(1, 2, 2)], listed).config == listed  # the cache hashes it
 
 
 @pytest.mark.parametrize(
@@ -265,11 +268,28 @@ def test_every_form_of_a_config_means_the_same():
         ({"patch_size": [14, 16]}, ValueError, ["vision_config.patch_size", "same size", r"\[14, 16\]"]),
         ({"fullatt_block_indexes": 7}, TypeError, ["vision_config.fullatt_block_indexes", "7"]),
         ({"fullatt_block_indexes": ["7"]}, TypeError, ["vision_config.fullatt_block_indexes", "7"]),
+        ({"fullatt_block_indexes": [7, -1]}, ValueError, ["vision_config.fullatt_block_indexes", "31", "-1"]),
+        ({"fullatt_block_indexes": [7, 99]}, ValueError, ["vision_config.fullatt_block_indexes", "31", "99"]),
+        ({"depth": 7, "fullatt_block_indexes": [7]}, ValueError, ["vision_config.fullatt_block_indexes", "6", "7"]),
         ({"rope_parameters": {"rope_type": "yarn"}}, ValueError, ["rope_parameters", "axial", "yarn"]),
+        ({"rope_parameters": 3}, TypeError, ["vision_config.rope_parameters", "mapping", "int"]),
         ({"rope_theta": -1.0}, ValueError, ["vision_config.rope_theta", "positive", "-1"]),
+        ({"rope_theta": float("inf")}, ValueError, ["vision_config.rope_theta", "finite", "inf"]),
+        ({"rope_theta": float("nan")}, ValueError, ["vision_config.rope_theta", "finite", "nan"]),
+        ({"rope_theta": 10**400}, ValueError, ["vision_config.rope_theta", "finite"]),
         ({"hidden_act": 3}, TypeError, ["vision_config.hidden_act", "str", "int"]),
     ],
 )
 def test_a_bad_config_is_named(fields, error, parts):
     with refuses(error, *parts):
+        VisionConfig.of({"hidden_size": 1280} | fields)
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"hiden_size": 64}, {"text": 1}, {"vision_config": {}}, {"rope_theta": 1e4, "hidden_act": "silu"}]
+)
+def test_a_dict_without_any_size_is_not_the_7b_tower(fields):
+    with refuses(
+        ValueError, "vision_config", "hidden_size", "num_heads", "got fields", *fields.get("vision_config", fields)
+    ):
         VisionConfig.of(fields)

@@ -276,6 +276,7 @@ def test_a_bad_call_is_named(few_layers, arguments, error, parts):
         ({"vision_config": "13b"}, ValueError, ["vision_config", "13b"]),
         ({"vision_config": {**SMALL, "hidden_act": "relu6"}}, ValueError, ["hidden_act", "relu6", "silu"]),
         ({"norm_eps": 0.0}, ValueError, ["norm_eps", "positive"]),
+        ({"norm_eps": float("inf")}, ValueError, ["norm_eps", "finite", "inf"]),
         ({"norm_eps": "1e-6"}, TypeError, ["norm_eps", "str"]),
         ({"quant_config": "w8a8"}, TypeError, ["quant_config", "get_quant_method", "str"]),
         ({"prefix": None}, TypeError, ["prefix", "str", "NoneType"]),

@@ -117,12 +117,27 @@ BAD_CU_SEQLENS = {
     "huge": lambda _: torch.tensor([0, 2**63 - 1]),
     "most negative": lambda _: torch.tensor([0, -(2**63)]),
 }
-BAD_INT = {"None": None, "float": 2.0, "string": "2", "bool": True, "tensor": torch.tensor([2, 2])}
+BAD_INT = {
+    "None": None,
+    "past 64 bits": 2**70,
+    "float": 2.0,
+    "string": "2",
+    "bool": True,
+    "tensor": torch.tensor([2, 2]),
+}
 BAD_HEADS = {**BAD_INT, "zero": 0, "negative": -1, "not a divisor": 5, "huge": 2**62, "most negative": -(2**63)}
 BAD_HEAD_DIM = {**BAD_INT, "zero": 0, "odd": 7, "negative": -8, "above the stored": 10, "above 256": 258, "huge": 2**62}
 BAD_OUT_HEAD_DIM = {n: v for n, v in BAD_HEAD_DIM.items() if n not in ("None", "above the stored")} | {"small": 6}
-BAD_SCALE = {"string": "1", "nan": float("nan"), "inf": float("inf"), "past float32": 1e39, "bool": True, "list": [1.0]}
-BAD_HINT = {"float": 2.0, "string": "2", "list": [2]}
+BAD_SCALE = {
+    "string": "1",
+    "past float64": 10**400,
+    "nan": float("nan"),
+    "inf": float("inf"),
+    "past float32": 1e39,
+    "bool": True,
+    "list": [1.0],
+}
+BAD_HINT = {"float": 2.0, "past 64 bits": 2**70, "string": "2", "list": [2]}
 BAD_BOOL = {"None": None, "int": 1, "string": "no"}
 
 QKV = {**BAD_FLOAT, "a column short": lambda t: t[:, :-1], "no columns": lambda t: t[:, :0], "heads of 258": None}
@@ -152,6 +167,7 @@ OUT = {
     "a token short": lambda t: t[:-1],
     "a token more": lambda t: torch.cat((t, t[:1])),
     "expanded rows": lambda t: t[:1].expand_as(t),
+    "negated view": lambda t: torch.complex(t, t).conj().imag,
     "overlapping rows": lambda t: t.new_zeros(1000).as_strided(t.shape, (1, *t.stride()[1:])),
 }
 
@@ -334,6 +350,31 @@ def test_out_must_not_overlap_an_input(name):
     op, arguments = overlapping_calls()[name]
     with pytest.raises(ValueError, match="overlaps"):
         op(**arguments)
+
+
+def test_forward_mode_gradients_are_refused():
+    arguments = window_attention()
+    with torch.autograd.forward_ad.dual_level():
+        arguments["k"] = torch.autograd.forward_ad.make_dual(arguments["k"], torch.ones_like(arguments["k"]))
+        with pytest.raises(ValueError, match="k: expected a tensor that needs no gradient"):
+            ops.window_attention(**arguments)
+
+
+def test_autograd_notices_that_a_saved_tensor_was_overwritten():
+    arguments = window_attention_out()
+    weight = torch.ones_like(arguments["out"], requires_grad=True)
+    loss = (weight * arguments["out"]).sum()
+    ops.window_attention_out(**arguments)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_out_may_be_an_inference_tensor():
+    with torch.inference_mode():
+        arguments = {op: GOOD[op]() for op in GOOD if op.endswith("_out")}
+    for op, values in arguments.items():
+        with torch.inference_mode():
+            getattr(ops, op)(**values)
 
 
 @pytest.mark.parametrize("op", [op for op in GOOD if not op.endswith("_out")])

@@ -12,12 +12,15 @@ ATTENTION_CASES = ("windows of 64", "long segments", "long, grouped heads", "rag
 
 def calls(dtype: torch.dtype) -> dict:
     generator = seeded()
-    patches = {
-        "pixels": randn(1300, 1176, dtype=torch.float32, generator=generator),
-        "weight": randn(1280, 1176, dtype=dtype, generator=generator),
-        "bias": randn(1280, dtype=dtype, generator=generator),
-        "row_index": torch.randperm(1300, generator=generator),
-    }
+
+    def patches(tokens: int, pixels: torch.dtype, index: bool) -> dict:
+        return {
+            "pixels": randn(tokens, 1176, dtype=pixels, generator=generator),
+            "weight": randn(1280, 1176, dtype=dtype, generator=generator),
+            "bias": randn(1280, dtype=dtype, generator=generator),
+            "row_index": torch.randperm(tokens, generator=generator) if index else None,
+        }
+
     return {
         **{f"rotary_qkv, {n}": (ops.rotary_qkv, ROTARY[n].make(dtype)) for n in ROTARY_CASES},
         **{
@@ -25,7 +28,17 @@ def calls(dtype: torch.dtype) -> dict:
             for n in ROTARY_CASES
         },
         **{f"window_attention, {n}": (ops.window_attention, ATTENTION[n].make(dtype)) for n in ATTENTION_CASES},
-        "patch_embed": (ops.patch_embed, patches),
+        # GEMM libraries split few or odd rows among threads in ways of their own.
+        **{
+            f"patch_embed, {tokens} tokens": (ops.patch_embed, patches(tokens, pixels, index))
+            for tokens, pixels, index in (
+                (1, dtype, False),
+                (5, dtype, False),
+                (7, torch.float32, False),
+                (1300, torch.float32, True),
+                (2055, torch.float32, True),
+            )
+        },
     }
 
 
