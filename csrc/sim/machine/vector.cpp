@@ -356,6 +356,7 @@ void vector(const VectorOp& given, const Call& call) {
   if (!apply(core.visit(call), op)) return;
   core.pipe = Pipe::V;
   core.need(CoreKind::Vector);
+  if (op.code == VecCode::Cast) op.scalar = core.deq_scale;  // for int32 to half
   core.issue(Pipe::V, call, [&core, op] { run(core, op); });
 }
 
