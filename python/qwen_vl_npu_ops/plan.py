@@ -23,6 +23,9 @@ CACHED_PLANS = 32
 class VisionPlan:
     """Everything the tower needs to know of a batch's grids. Immutable: forwards share it.
 
+    That goes for the tensors too. A cached plan with a tensor that torch operators wrote into is not handed out
+    again; writes past torch, through `.data` or numpy, are not noticed.
+
     T = patches of all images, U = T / merge_size^2 merge units (rows of the output). "Window order" is the
     order in which the tower runs its rows: image by image, frame by frame, window by window, so that each
     window is one segment.
@@ -37,6 +40,8 @@ class VisionPlan:
         reverse_index: int64 [U]; its inverse, which puts the merger's rows back into the images' order.
         cu_seqlens_full: int32 [frames + 1]; segments of full-attention layers, one per frame.
         cu_seqlens_window: int32 [windows + 1]; segments of window layers; there are no empty ones.
+        seqlens_full, seqlens_window: int32 [frames], [windows], always on the CPU; the same segments' lengths,
+            which is what torch_npu's attention and `compat.nn` take.
         max_seqlen_full, max_seqlen_window: longest segment of each.
         cos, sin: [T, D/2], the rotary angle of each pair, rows first and columns after, in window order.
     """
@@ -49,6 +54,8 @@ class VisionPlan:
     reverse_index: Tensor
     cu_seqlens_full: Tensor
     cu_seqlens_window: Tensor
+    seqlens_full: Tensor
+    seqlens_window: Tensor
     max_seqlen_full: int
     max_seqlen_window: int
     cos: Tensor
@@ -80,7 +87,12 @@ class VisionPlan:
         grids = check_grids(grid_thw, config.spatial_merge_size)
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise TypeError(f"dtype: expected a floating torch.dtype, got {dtype!r}")
-        return _build(grids, config, _known_device(device), dtype)
+        device = _known_device(device)
+        plan, versions = _build(grids, config, device, dtype)
+        if _versions(plan) != versions:
+            _build.cache_clear()  # lru_cache cannot forget one entry
+            plan, _ = _build(grids, config, device, dtype)
+        return plan
 
     def check_pixels(self, x: Tensor) -> None:
         """Raise a ValueError if `x` does not hold one row for each patch of the grids."""
@@ -140,22 +152,30 @@ def _known_device(device: Any) -> torch.device:
     return device
 
 
+def _versions(plan: VisionPlan) -> list[int]:
+    """How often torch has written into each of the plan's tensors."""
+    return [value._version for value in vars(plan).values() if isinstance(value, Tensor)]
+
+
 @functools.lru_cache(maxsize=CACHED_PLANS)
-def _build(grids: tuple[Grid, ...], config: VisionConfig, device: torch.device, dtype: torch.dtype) -> VisionPlan:
-    # Plans outlive the call: built under inference_mode they would be inference tensors for good.
-    with torch.inference_mode(False), torch.device("cpu"):
+def _build(
+    grids: tuple[Grid, ...], config: VisionConfig, device: torch.device, dtype: torch.dtype
+) -> tuple[VisionPlan, list[int]]:
+    """A plan and its tensors' versions as built."""
+    # Plans outlive the call: built under inference_mode they would be inference tensors for good, and have no version.
+    with torch.inference_mode(False):
         order = window_order(grids, config)
         h_pos, w_pos = (position[order.window_index].flatten() for position in patch_positions(grids, config))
-        inside = torch.arange(config.spatial_merge_unit)
+        inside = _indices(config.spatial_merge_unit)
         row_index = (order.window_index[:, None] * config.spatial_merge_unit + inside).flatten()
-        frame_lengths = torch.tensor([h * w for t, h, w in grids for _ in range(t)])
+        frame_lengths = torch.tensor([h * w for t, h, w in grids for _ in range(t)], device="cpu")
         window_lengths = order.window_lengths * config.spatial_merge_unit
         cos, sin = _rotary_tables(h_pos, w_pos, config)
 
         def on_device(tensor: Tensor, dtype: torch.dtype) -> Tensor:
             return tensor.to(dtype).to(device, non_blocking=True)
 
-        return VisionPlan(
+        plan = VisionPlan(
             config=config,
             grid_thw=grids,
             num_tokens=len(row_index),
@@ -164,11 +184,14 @@ def _build(grids: tuple[Grid, ...], config: VisionConfig, device: torch.device, 
             reverse_index=on_device(order.reverse_index, torch.int64),
             cu_seqlens_full=on_device(_cumulative(frame_lengths), torch.int32),
             cu_seqlens_window=on_device(_cumulative(window_lengths), torch.int32),
+            seqlens_full=frame_lengths.to(torch.int32),
+            seqlens_window=window_lengths.to(torch.int32),
             max_seqlen_full=int(frame_lengths.max()),
             max_seqlen_window=int(window_lengths.max()),
             cos=on_device(cos, dtype),
             sin=on_device(sin, dtype),
         )
+        return plan, _versions(plan)
 
 
 class WindowOrder(NamedTuple):
@@ -196,7 +219,7 @@ def window_order(grids: Sequence[Grid], config: VisionConfig) -> WindowOrder:
     starts = _cumulative(heights * widths)[frame]
     reverse_index = starts + top * widths[frame] + height * left + (row - top) * width + (column - left)
     window_index = torch.empty_like(reverse_index)
-    window_index[reverse_index] = torch.arange(len(reverse_index))
+    window_index[reverse_index] = _indices(len(reverse_index))
 
     frame, row, column = _cells(-(-heights // side), -(-widths // side))
     lengths = (heights[frame] - row * side).clamp(max=side) * (widths[frame] - column * side).clamp(max=side)
@@ -207,13 +230,13 @@ def patch_positions(grids: Sequence[Grid], config: VisionConfig) -> tuple[Tensor
     """Row and column of each patch in its frame, int64 [U, merge_size^2], units in the images' own order."""
     merge = config.spatial_merge_size
     _, row, column = _cells(*_frame_sizes(grids, config))
-    inside = torch.arange(config.spatial_merge_unit)  # a merge unit holds its patches row by row
+    inside = _indices(config.spatial_merge_unit)  # a merge unit holds its patches row by row
     return row[:, None] * merge + inside // merge, column[:, None] * merge + inside % merge
 
 
 def _frame_sizes(grids: Sequence[Grid], config: VisionConfig) -> tuple[Tensor, Tensor]:
     """Height and width of every frame of every image, in merge units; int64 [frames] each."""
-    t, h, w = torch.tensor(grids).unbind(1)
+    t, h, w = torch.tensor(grids, device="cpu").unbind(1)
     merge = config.spatial_merge_size
     return (h // merge).repeat_interleave(t), (w // merge).repeat_interleave(t)
 
@@ -221,10 +244,15 @@ def _frame_sizes(grids: Sequence[Grid], config: VisionConfig) -> tuple[Tensor, T
 def _cells(heights: Tensor, widths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Frame, row and column of each cell of a batch of frames, row by row; int64 [sum(heights * widths)]."""
     counts = heights * widths
-    frame = torch.arange(len(counts)).repeat_interleave(counts)
-    cell = torch.arange(len(frame)) - _cumulative(counts)[frame]
+    frame = _indices(len(counts)).repeat_interleave(counts)
+    cell = _indices(len(frame)) - _cumulative(counts)[frame]
     row = cell // widths[frame]
     return frame, row, cell - row * widths[frame]
+
+
+def _indices(count: int) -> Tensor:
+    """0 .. count - 1 on the CPU, whatever the default device."""
+    return torch.arange(count, device="cpu")
 
 
 def inverse_frequencies(dim: int, theta: float) -> Tensor:
@@ -235,8 +263,8 @@ def inverse_frequencies(dim: int, theta: float) -> Tensor:
 def _rotary_tables(h_pos: Tensor, w_pos: Tensor, config: VisionConfig) -> tuple[Tensor, Tensor]:
     """cos and sin [T, D/2]: half of a head's angles turn with the row, half with the column."""
     index = torch.stack((h_pos, w_pos), dim=1).flatten()
-    positions = torch.arange(int(index.max()) + 1, dtype=torch.float32)
-    angles = torch.outer(positions, inverse_frequencies(config.head_dim // 2, config.rope_theta))
+    positions = _indices(int(index.max()) + 1)
+    angles = torch.outer(positions.float(), inverse_frequencies(config.head_dim // 2, config.rope_theta))
     cos, sin = (table.index_select(0, index).view(len(h_pos), -1) for table in (angles.cos(), angles.sin()))
     return cos, sin
 

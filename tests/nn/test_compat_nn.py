@@ -79,6 +79,24 @@ def test_the_tower_on_a_photo(theirs):
     assert relative_rms(tower(pixels, torch.tensor(grids)), run_transformers(theirs, pixels, grids)) <= 2e-6
 
 
+def test_the_tower_takes_the_lengths_from_the_plan(theirs, monkeypatch):
+    tower = seeds_tower(theirs)
+    pixels, grids = photo("chelsea", 133, 99)
+    plan = VisionPlan.build(grids, tower.config)
+    expected = tower(pixels, plan=plan)
+
+    def never(*args):
+        raise AssertionError("the window order was worked out again")
+
+    monkeypatch.setattr("qwen_vl_npu_ops.nn.transformer.window_order", never)
+    given = []
+    for block in tower.blocks:
+        block.register_forward_pre_hook(lambda block, args: given.append(args[1]))
+    assert torch.equal(tower(pixels, plan=plan), expected)
+    window, full = plan.seqlens_window, plan.seqlens_full
+    assert all(got is wanted for got, wanted in zip(given, [window, full, window, full], strict=True))
+
+
 def test_pads_as_the_seed_does(theirs):
     tower = seeds_tower(theirs)
     assert tower.blocks[0].attn.qkv.weight.shape == (3 * 2 * 128, 160)

@@ -148,6 +148,15 @@ def test_get_window_index(ours):
     assert ends == expected_ends.tolist()
 
 
+def test_the_metadata_is_on_the_cpu_whatever_the_default_device(ours):
+    angles, (window_index, ends) = ours.rot_pos_emb(GRIDS), ours.get_window_index(GRIDS)
+    with torch.device("meta"):
+        assert torch.equal(ours.rot_pos_emb(GRIDS), angles)
+        got_index, got_ends = ours.get_window_index(GRIDS)
+    assert torch.equal(got_index, window_index)
+    assert got_ends == ends
+
+
 @pytest.mark.parametrize("pad_head_dim", [None, 128])
 def test_cal_cos_sin_half(theirs, pad_head_dim):
     tower = nn.AscendQwen2_5_VisionTransformer(theirs.config, pad_head_dim=pad_head_dim)

@@ -50,6 +50,9 @@ def test_agrees_with_transformers(case):
     assert torch.equal(plan.reverse_index, torch.argsort(window_index))
     assert torch.equal(plan.cu_seqlens_window, cu_window)
     assert torch.equal(plan.cu_seqlens_full, get_vision_cu_seqlens(grid_thw))
+    assert torch.equal(plan.seqlens_window, plan.cu_seqlens_window.diff())
+    assert torch.equal(plan.seqlens_full, plan.cu_seqlens_full.diff())
+    assert plan.seqlens_window.dtype == plan.seqlens_full.dtype == torch.int32
     assert plan.cu_seqlens_window.dtype == plan.cu_seqlens_full.dtype == plan.row_index.dtype == torch.int32
     assert plan.max_seqlen_window == cu_window.diff().max()
     assert plan.max_seqlen_full == max(h * w for _, h, w in grids)
@@ -110,6 +113,7 @@ def test_cached_by_grids_config_device_and_dtype():
     ]
     assert len({id(other) for other in [plan, *others]}) == 5
     assert others[2].cos.device.type == "meta"
+    assert others[2].seqlens_window.tolist() == plan.seqlens_window.tolist()
 
 
 def test_the_cache_is_bounded():
@@ -125,10 +129,38 @@ def test_immutable():
         plan.num_tokens = 1
 
 
+TENSORS = [field.name for field in dataclasses.fields(VisionPlan) if field.type == "Tensor"]
+
+
+@pytest.mark.parametrize("name", TENSORS)
+@pytest.mark.parametrize("inference", [False, True])
+def test_a_cached_plan_that_was_written_into_is_built_anew(name, inference):
+    def build():
+        return VisionPlan.build([(1, 4, 6), (2, 2, 4)], CONFIG)
+
+    good = getattr(build(), name).clone()
+    with torch.inference_mode(inference):
+        plan = build()
+        getattr(plan, name)[:1].fill_(77)  # through a view
+    assert not torch.equal(getattr(plan, name), good)
+    again = build()
+    assert again is not plan
+    assert torch.equal(getattr(again, name), good)
+    assert build() is again
+
+
 def test_a_plan_first_built_in_inference_mode_serves_outside_of_it():
     with torch.inference_mode():
         plan = VisionPlan.build([(1, 6, 14)], CONFIG)
     assert not any(value.is_inference() for value in vars(plan).values() if isinstance(value, torch.Tensor))
+
+
+def test_the_default_device_has_no_say():
+    expected = VisionPlan.build([(2, 6, 14)], CONFIG)
+    plan_module._build.cache_clear()
+    with torch.device("meta"):
+        plan = VisionPlan.build([(2, 6, 14)], CONFIG)
+    assert all(torch.equal(getattr(plan, name), getattr(expected, name)) for name in TENSORS)
 
 
 class Recorded(TorchDispatchMode):

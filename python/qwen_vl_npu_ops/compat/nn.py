@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .. import _checks, nn
@@ -84,7 +83,8 @@ class AscendQwen2_5_VisionAttention(nn.AscendQwen2_5_VisionAttention):
                 _checks.shape(name, table, (1, s, 1, None)).repeat(1, b, 1, 1)
                 for name, table in (("cos", cos), ("sin", sin))
             )
-        ends = _cumulative("cu_seqlens", _checks.a_tensor("cu_seqlens", cu_seqlens), s * b).to(x.device)
+        ends = _cumulative("cu_seqlens", _checks.a_tensor("cu_seqlens", cu_seqlens), s * b)
+        ends = ends.to(x.device, non_blocking=True)
         rows = super().forward(x.transpose(0, 1).flatten(0, 1), ends, cos, sin, max_seqlen)
         return rows.view(b, s, -1).transpose(0, 1)
 
@@ -113,11 +113,8 @@ class AscendQwen2_5_VisionTransformer(nn.AscendQwen2_5_VisionTransformer):
         super().__init__(config, norm_eps, quant_config, prefix, interleaved, pad_head_dim=padding)
 
     def _run_blocks(self, hidden: Tensor, plan: VisionPlan) -> Tensor:
-        _, window_ends = self.get_window_index(plan.grid_thw)
-        windows = torch.tensor(window_ends).diff()
-        frames = torch.tensor([h * w for t, h, w in plan.grid_thw for _ in range(t)])
         hidden = hidden.unsqueeze(1)
         for layer, block in enumerate(self.blocks):
-            lengths = frames if layer in self.fullatt_block_indexes else windows
+            lengths = plan.seqlens_full if layer in self.fullatt_block_indexes else plan.seqlens_window
             hidden = block(hidden, lengths, plan.cos, plan.sin)
         return hidden
