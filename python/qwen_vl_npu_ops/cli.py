@@ -88,7 +88,9 @@ def encode_command(
     ] = None,
     random_seed: Annotated[
         int | None,
-        typer.Option(help="Seed of random weights, used where --weights is not given. [default: 0]"),
+        typer.Option(
+            min=0, max=2**64 - 1, help="Seed of random weights, used where --weights is not given. [default: 0]"
+        ),
     ] = None,
     preset: Annotated[
         str | None,

@@ -6,13 +6,15 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from . import _checks
 
 if TYPE_CHECKING:
     from .nn import AscendQwen2_5_VisionTransformer
@@ -73,7 +75,14 @@ class Slot:
             return f"expected {wanted}, got {dtype}"
         return None
 
-    @torch.no_grad()
+    def meta_problem(self, tensor: Tensor) -> str | None:
+        """What is wrong if the tensor or its place is on the meta device, where nothing is stored."""
+        if self.parameter.is_meta:
+            return "expected a parameter with memory, got one on the meta device; call the tower's to_empty first"
+        return "expected a tensor with data, got one on the meta device" if tensor.is_meta else None
+
+    # Under inference mode, as parameters built there take writes nowhere else.
+    @torch.inference_mode()
     def fill(self, tensor: Tensor) -> None:
         """Copy a tensor that has no problem."""
         padded = tensor if self.pad is None else self.pad(tensor)
@@ -107,7 +116,7 @@ class Slots:
             shape = (shape[0] // parts, *shape[1:])
         return Slot(name, parameter, part, parts, shape, pad)
 
-    def missing(self, covered: set[tuple[str, int]]) -> list[str]:
+    def missing(self, covered: Collection[tuple[str, int]]) -> list[str]:
         """Parameters, or parts of them, that are not in `covered`."""
         absent = []
         for name in self._parameters:
@@ -159,7 +168,7 @@ def load(
     Names are Hugging Face's or vLLM's: fused `attn.qkv` and `mlp.gate_up_proj`, or `attn.q`/`attn.q_proj`, ... and
     `mlp.gate_proj`, `mlp.up_proj`, under one of `VISUAL_PREFIXES`, the tower's own prefix, or none. A tower with
     `pad_head_dim` takes unpadded weights and pads them (its own state_dict goes back by `load_state_dict`). Can be
-    called again, with all weights or some.
+    called again, with all weights or some; of two tensors for one place the last one stays.
 
     Args:
         strict: also demand that every parameter came, all parts of it.
@@ -168,11 +177,13 @@ def load(
         The names, in the tower, of the parameters that were loaded.
 
     Raises:
-        ValueError: a name that the tower does not have, a wrong shape or dtype: that parameter is untouched,
-            those that came before are loaded. With `strict`, what is missing, after everything else was
-            loaded.
-        TypeError: an item is not a (str, tensor) pair.
+        ValueError: a name that the tower does not have, a wrong shape or dtype, a tensor or a parameter on the meta
+            device: that parameter is untouched, those that came before are loaded. With `strict`, what is
+            missing, after everything else was loaded.
+        TypeError: `weights` is not iterable, an item is not a (str, dense tensor) pair.
     """
+    if not isinstance(weights, Iterable):
+        raise TypeError(f"weights: expected an iterable of (name, tensor) pairs, got {type(weights).__name__}")
     slots = Slots(tower)
     covered: set[tuple[str, int]] = set()
     for item in weights:
@@ -180,7 +191,7 @@ def load(
         slot = slots.find(name)
         if slot is None:
             raise ValueError(f"weights: unexpected name {name!r}: the tower has no such parameter")
-        problem = slot.problem(tensor.shape, tensor.dtype)
+        problem = slot.problem(tensor.shape, tensor.dtype) or slot.meta_problem(tensor)
         if problem is not None:
             raise ValueError(f"weights: {name}: {problem}")
         slot.fill(tensor)
@@ -196,7 +207,7 @@ def _check_item(item: Any) -> tuple[str, Tensor]:
     name, tensor = item
     if not isinstance(name, str) or not isinstance(tensor, Tensor):
         raise TypeError(f"weights: expected (str, Tensor), got ({type(name).__name__}, {type(tensor).__name__})")
-    return name, tensor
+    return name, _checks.dense_tensor(f"weights: {name}", tensor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,6 +236,8 @@ class Checkpoint:
         folder = _folder(directory)
         index = folder / "model.safetensors.index.json"
         headers = _indexed_headers(folder, index) if index.exists() else _listed_headers(folder)
+        if not headers:
+            raise ValueError(f"{folder}: holds no tensor")
         return cls(folder, headers)
 
     def dtype(self) -> torch.dtype:
@@ -236,10 +249,10 @@ class Checkpoint:
         return _DTYPES[floating[0]]
 
     def check(self, tower: AscendQwen2_5_VisionTransformer) -> None:
-        """Raise a ValueError that lists every name, dtype and shape that does not fit the tower."""
+        """Raise a ValueError that lists every name, dtype and shape that does not fit the tower, or not once."""
         slots = Slots(tower)
         problems: list[str] = []
-        covered: set[tuple[str, int]] = set()
+        covered: dict[tuple[str, int], str] = {}  # by which tensor
         for name, header in self.headers.items():
             slot = slots.find(name)
             if slot is None:
@@ -248,10 +261,12 @@ class Checkpoint:
                 problem = f"expected one of the dtypes {sorted(_DTYPES)}, got {header.dtype}"
             else:
                 problem = slot.problem(header.shape, _DTYPES[header.dtype])
-                covered |= slot.covers()
+                others = {covered.setdefault(place, name) for place in slot.covers()} - {name}
+                if others:
+                    problem = f"for the same {slot.parameter_name} as {_listed(sorted(others))}"
             if problem is not None:
                 problems.append(f"{name} in {header.path.name}: {problem}")
-        problems += [f"missing {name}" for name in slots.missing(covered)]
+        problems += [f"missing {name}" for name in slots.missing(covered.keys())]
         if problems:
             raise ValueError(f"{self.directory} does not fit the tower: {_listed(problems)}")
 
@@ -269,7 +284,7 @@ def read_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
     path = _folder(directory) / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; pass vision_config instead")
-    return _read_json(path)
+    return read_json(path)
 
 
 def _folder(directory: str | os.PathLike[str]) -> Path:
@@ -282,16 +297,17 @@ def _folder(directory: str | os.PathLike[str]) -> Path:
 
 
 def _indexed_headers(folder: Path, index: Path) -> dict[str, Header]:
-    weight_map = _read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise ValueError(f"{index}: expected a 'weight_map' of tensor names to files")
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ValueError(f"{index}: expected a 'weight_map' of tensor names to files, got {weight_map!r}")
     files: dict[str, list[str]] = {}
     for name in _visual_names(weight_map):
-        files.setdefault(weight_map[name], []).append(name)
+        file = weight_map[name]
+        if not isinstance(file, str) or Path(file).name != file:
+            raise ValueError(f"{index}: {name}: expected a file name inside the folder, got {file!r}")
+        files.setdefault(file, []).append(name)
     headers: dict[str, Header] = {}
     for file, names in files.items():
-        if not isinstance(file, str) or Path(file).name != file:
-            raise ValueError(f"{index}: expected file names inside the folder, got {file!r}")
         found = _file_headers(folder / file)
         absent = [name for name in names if name not in found]
         if absent:
@@ -336,10 +352,11 @@ def _opened(path: Path) -> Any:
         raise ValueError(f"{path}: damaged or truncated safetensors file: {error}") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A file's JSON object; a ValueError that names the file for anything else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path}: expected a JSON object, got {type(value).__name__}")

@@ -22,6 +22,11 @@ def folder(tmp_path, photo, weights, monkeypatch):
     (tmp_path / "list.json").write_text("[]")
     (tmp_path / "wrong.json").write_text(json.dumps({"hidden_size": 0}))
     (tmp_path / "grey.json").write_text(json.dumps({"hidden_size": 160, "num_heads": 2, "in_channels": 1}))
+    (tmp_path / "deep.json").write_text("[" * 10**5)
+    (tmp_path / "text.json").write_text(json.dumps({"text": 1}))
+    (tmp_path / "relu.json").write_text(json.dumps({"hidden_size": 160, "num_heads": 2, "hidden_act": "relu"}))
+    (tmp_path / "rope.json").write_text(json.dumps({"hidden_size": 160, "num_heads": 2, "rope_parameters": 3}))
+    (tmp_path / "heads.json").write_text(json.dumps({"hidden_size": 640, "num_heads": 2}))
     (tmp_path / "empty").mkdir()
     (tmp_path / "no_weights").mkdir()
     shutil.copy(weights / "config.json", tmp_path / "no_weights")
@@ -57,6 +62,8 @@ def _write_sound(path):
         ("photo.png --preset 7b --config wrong.json", USAGE, "got both"),
         ("photo.png --config missing.json", USAGE, "missing.json"),
         ("photo.png --random-seed one", USAGE, "--random-seed"),
+        ("photo.png --random-seed 99999999999999999999", USAGE, "18446744073709551615"),
+        ("photo.png --random-seed -1", USAGE, "--random-seed"),
         ("--video missing.mp4", USAGE, "missing.mp4"),
         ("--video photo.png --max-frames 0", USAGE, "max-frames"),
         ("photo.png --out missing/out.safetensors", USAGE, "missing"),
@@ -72,6 +79,15 @@ def _write_sound(path):
         ("photo.png --config no.json", FAILURE, "no.json"),
         ("photo.png --config list.json", FAILURE, "list.json: expected a JSON object"),
         ("photo.png --config wrong.json", FAILURE, "wrong.json: vision_config.hidden_size"),
+        ("photo.png --config deep.json", FAILURE, "deep.json: not valid JSON"),
+        ("photo.png --config text.json", FAILURE, "text.json: vision_config: expected at least one of the sizes"),
+        ("photo.png --config relu.json", FAILURE, "vision_config.hidden_act"),
+        ("photo.png --config rope.json", FAILURE, "rope.json: vision_config.rope_parameters: expected a mapping"),
+        (
+            "photo.png --config heads.json",
+            FAILURE,
+            "vision_config: num_heads: expected an even head size of at most 256",
+        ),
         ("photo.png --config grey.json", FAILURE, "the tower takes 1"),
         ("photo.png --weights empty", FAILURE, "config.json"),
         ("photo.png --weights no_weights", FAILURE, "no safetensors file"),
@@ -88,6 +104,14 @@ def test_error(run, folder, args, code, named):
     assert len(errors) == 1
     assert result.stderr.splitlines()[-1] == errors[0]
     assert named in errors[0]
+
+
+def test_a_tower_that_cannot_run_is_refused_before_weights_are_drawn(run, folder, monkeypatch):
+    def never(*args):
+        raise AssertionError("weights were drawn")
+
+    monkeypatch.setattr("qwen_vl_npu_ops.commands.tower.draw_weights", never)
+    assert "num_heads" in run("encode", "photo.png", "--config", "heads.json").stderr
 
 
 def test_the_file_cannot_be_written(run, folder, sizes_file, monkeypatch):

@@ -275,6 +275,8 @@ BAD_CONSTRUCTIONS = [
     ("attention", {"prefix": 1}, TypeError, ["prefix", "int"]),
     ("attention", {"interleaved": "no"}, TypeError, ["interleaved", "str"]),
     ("attention", {"pad_head_dim": 79}, ValueError, ["pad_head_dim", "80", "79"]),
+    ("attention", {"pad_head_dim": 258}, ValueError, ["pad_head_dim", "256", "258"]),
+    ("attention", {"projection_size": 640}, ValueError, ["num_heads", "256", "320"]),
     ("block", {"dim": 1.5}, TypeError, ["dim", "float"]),
     ("block", {"mlp_hidden_dim": 0}, ValueError, ["hidden_features", "0"]),
     ("block", {"act_fn": "silu"}, TypeError, ["act_fn", "callable", "str"]),

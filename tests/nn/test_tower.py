@@ -282,6 +282,8 @@ def test_a_bad_call_is_named(few_layers, arguments, error, parts):
         ({"prefix": None}, TypeError, ["prefix", "str", "NoneType"]),
         ({"interleaved": 1}, TypeError, ["interleaved", "bool", "int"]),
         ({"pad_head_dim": 64}, ValueError, ["pad_head_dim", "80", "64"]),
+        ({"pad_head_dim": 512}, ValueError, ["pad_head_dim", "256", "512"]),
+        ({"vision_config": {**SMALL, "hidden_size": 640}}, ValueError, ["num_heads", "256", "320"]),
         ({"pad_head_dim": 127}, ValueError, ["pad_head_dim", "even", "127"]),
         ({"pad_head_dim": 128.0}, TypeError, ["pad_head_dim", "int", "float"]),
     ],

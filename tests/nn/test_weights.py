@@ -1,6 +1,7 @@
 """Loading weights: names of every origin, streaming, repeated, in parts, padded; checkpoints sound and damaged."""
 
 import json
+import re
 import shutil
 import weakref
 from pathlib import Path
@@ -205,6 +206,50 @@ def test_a_bad_item_is_named(tower, item):
         tower.load_weights([item])
 
 
+def test_weights_that_are_no_iterable_are_named(tower):
+    with refuses(TypeError, "weights", "iterable", "int"):
+        tower.load_weights(5)
+
+
+NORM = "blocks.0.norm1.weight"
+
+
+@pytest.mark.parametrize(
+    ("tensor", "error", "parts"),
+    [
+        (torch.ones(160, device="meta"), ValueError, ["data", "meta"]),
+        (torch.ones(160).to_sparse(), TypeError, ["dense", "sparse"]),
+    ],
+)
+def test_a_tensor_without_plain_data_is_named(tower, tensor, error, parts):
+    with refuses(error, "weights", NORM, *parts):
+        tower.load_weights([(NORM, tensor)])
+    assert tower.blocks[0].norm1.weight.count_nonzero() == 0
+
+
+def test_a_tower_on_meta_is_refused(theirs, state):
+    with torch.device("meta"):
+        tower = AscendQwen2_5_VisionTransformer(theirs.config)
+    with refuses(ValueError, "weights", "meta", "to_empty"):
+        tower.load_weights(state.items(), strict=True)
+    tower.to_empty(device="cpu").load_weights(state.items(), strict=True)
+    assert relative_rms(tower(PIXELS, GRIDS), run_transformers(theirs, PIXELS, GRIDS)) <= 2e-6
+
+
+@pytest.mark.parametrize("pad_head_dim", [None, 128])
+def test_a_tower_built_in_inference_mode_takes_weights_outside_of_it(theirs, state, pad_head_dim):
+    with torch.inference_mode():
+        tower = AscendQwen2_5_VisionTransformer(theirs.config, pad_head_dim=pad_head_dim)
+    assert tower.merger.ln_q.weight.is_inference()
+    tower.load_weights(split_qkv(state), strict=True)
+    assert relative_rms(tower(PIXELS, GRIDS), run_transformers(theirs, PIXELS, GRIDS)) <= 2e-6
+
+
+def test_of_two_tensors_for_one_place_the_last_one_stays(tower):
+    tower.load_weights([(NORM, torch.full((160,), 1.0)), (f"visual.{NORM}", torch.full((160,), 2.0))])
+    assert (tower.blocks[0].norm1.weight == 2).all()
+
+
 # ---- from_pretrained
 
 
@@ -326,17 +371,17 @@ def test_a_shard_that_lacks_what_the_index_promises_is_named(checkpoint, monkeyp
     expect_refusal(checkpoint, monkeypatch, ValueError, shard.name, "does not hold", "index")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"weight_map": 3}'])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {}}', "[" * 10**5])
 def test_a_damaged_index_is_named(checkpoint, monkeypatch, content):
     (checkpoint / "model.safetensors.index.json").write_text(content)
     expect_refusal(checkpoint, monkeypatch, ValueError, "index.json")
 
 
-@pytest.mark.parametrize("file", ["../elsewhere.safetensors", "/etc/passwd", 7])
+@pytest.mark.parametrize("file", ["../elsewhere.safetensors", "/etc/passwd", 7, ["x"], {"x": "y"}])
 def test_an_index_cannot_point_outside_the_folder(checkpoint, monkeypatch, file):
     index = {"weight_map": {"merger.ln_q.weight": file}}
     (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
-    expect_refusal(checkpoint, monkeypatch, ValueError, "index.json", "inside the folder", str(file))
+    expect_refusal(checkpoint, monkeypatch, ValueError, "index.json", "ln_q", "inside the folder", re.escape(str(file)))
 
 
 @pytest.mark.parametrize(
@@ -361,6 +406,37 @@ def test_an_index_cannot_point_outside_the_folder(checkpoint, monkeypatch, file)
 def test_tensors_that_do_not_fit_are_named_before_any_is_read(checkpoint, monkeypatch, change, parts):
     rewrite(checkpoint, change)
     expect_refusal(checkpoint, monkeypatch, ValueError, *parts, dtype=torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("blocks.0.attn.q.weight", r"blocks\.0\.attn\.qkv\.weight"),
+        ("blocks.0.attn.qkv_proj.weight", r"blocks\.0\.attn\.qkv\.weight"),
+        ("blocks.0.mlp.gate_up_proj.bias", r"blocks\.0\.mlp\.gate_proj\.bias; blocks\.0\.mlp\.up_proj\.bias"),
+    ],
+)
+def test_two_tensors_for_one_place_are_named(checkpoint, monkeypatch, name, other):
+    shape = {"blocks.0.attn.q.weight": (160, 160), "blocks.0.mlp.gate_up_proj.bias": (440,)}.get(name, (480, 160))
+    rewrite(checkpoint, lambda tensors: tensors.update({name: torch.ones(shape)}))
+    expect_refusal(checkpoint, monkeypatch, ValueError, name, "for the same", other)
+
+
+def test_a_tower_there_twice_is_named(tmp_path, monkeypatch, theirs, state):
+    tensors = {prefix + name: tensor for prefix in ("visual.", "model.visual.") for name, tensor in state.items()}
+    copies = {name: tensor.clone() for name, tensor in tensors.items()}  # as safetensors refuses shared memory
+    safetensors.torch.save_file(copies, tmp_path / "both.safetensors")
+    both = r"visual\.\S+ in both\.safetensors: for the same \S+ as \S*visual\."
+    expect_refusal(tmp_path, monkeypatch, ValueError, both, r"model\.visual\.", vision_config=theirs.config)
+
+
+def test_a_file_without_tensors_is_named(tmp_path, monkeypatch):
+    safetensors.torch.save_file({}, tmp_path / "empty.safetensors")
+    expect_refusal(tmp_path, monkeypatch, ValueError, tmp_path.name, "no tensor")
+
+
+def test_meta_has_no_memory_for_weights(saved, monkeypatch):
+    expect_refusal(saved, monkeypatch, ValueError, "device", "memory", "meta", device="meta")
 
 
 def test_every_misfit_is_listed(checkpoint, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,10 +20,7 @@ INITIAL_DEVIATION = 0.02
 def read_config(path: Path) -> VisionConfig:
     """The sizes in a JSON file: a vision configuration, or a whole model's that has one."""
     with failing_as(path, OSError, ValueError, TypeError):
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(fields, dict):
-            raise TypeError(f"expected a JSON object, got {type(fields).__name__}")
-        return VisionConfig.of(fields)
+        return VisionConfig.of(weights.read_json(path))
 
 
 def folder_config(directory: Path) -> VisionConfig:
@@ -41,7 +37,7 @@ def load_tower(directory: Path, config: VisionConfig, dtype: torch.dtype) -> Asc
 
 def empty_tower(config: VisionConfig, dtype: torch.dtype) -> AscendQwen2_5_VisionTransformer:
     """A tower on the CPU whose parameters are allocated and nothing more."""
-    with torch.device("meta"):
+    with failing_as("vision_config", ValueError, TypeError), torch.device("meta"):
         tower = AscendQwen2_5_VisionTransformer(config)
     return tower.to(dtype).to_empty(device="cpu")
 

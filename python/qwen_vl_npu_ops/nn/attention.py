@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .. import _checks, ops
+from .._fakes import MAX_HEAD_DIM
 from .layers import Activation, AscendQwen2_5_VisionMLP, NormLayer, layer_name, linear, make_norm, silu_and_mul
 
 
@@ -122,11 +123,12 @@ class AscendQwen2_5_VisionBlock(nn.Module):
 
 def check_pad_head_dim(pad_head_dim: int | None, head_dim: int) -> int:
     """The head size that weights have: `pad_head_dim`, or `head_dim` where it is None."""
-    if head_dim % 2:
-        raise ValueError(f"num_heads: expected an even head size, got {head_dim}")
+    if head_dim % 2 or head_dim > MAX_HEAD_DIM:
+        raise ValueError(f"num_heads: expected an even head size of at most {MAX_HEAD_DIM}, got {head_dim}")
     if pad_head_dim is None:
         return head_dim
     _checks.positive_int("pad_head_dim", pad_head_dim)
-    if pad_head_dim < head_dim or pad_head_dim % 2:
-        raise ValueError(f"pad_head_dim: expected None or an even size >= {head_dim}, got {pad_head_dim}")
+    if not head_dim <= pad_head_dim <= MAX_HEAD_DIM or pad_head_dim % 2:
+        expected = f"None or an even size from {head_dim} to {MAX_HEAD_DIM}"
+        raise ValueError(f"pad_head_dim: expected {expected}, got {pad_head_dim}")
     return pad_head_dim

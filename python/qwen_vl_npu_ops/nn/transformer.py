@@ -257,14 +257,17 @@ class AscendQwen2_5_VisionTransformer(nn.Module):
                 tower's own.
             vision_config: None reads the folder's config.json.
             dtype: of the parameters; None keeps the checkpoint's.
-            device: where the parameters go.
+            device: where the parameters go, not "meta".
             kwargs: the constructor's other arguments.
 
         Raises:
             FileNotFoundError: the folder, config.json or a shard is not there; it is named.
-            ValueError: a damaged or truncated file; a pickle; names, dtypes or shapes that do not fit, which are
-                checked against the files' headers before any tensor is read.
+            ValueError: a damaged or truncated file; a pickle; names, dtypes or shapes that do not fit, or two
+                tensors for one place, which are checked against the files' headers before any tensor is read.
         """
+        device = torch.device(device)
+        if device.type == "meta":
+            raise ValueError("device: expected one with memory for the weights, got 'meta'")
         checkpoint = weight_loading.Checkpoint.open(directory)
         if vision_config is None:
             vision_config = weight_loading.read_config(directory)
@@ -272,7 +275,7 @@ class AscendQwen2_5_VisionTransformer(nn.Module):
         with _default_dtype(dtype), torch.device("meta"):
             tower = cls(vision_config, **kwargs)
         checkpoint.check(tower)
-        tower.to_empty(device=torch.device(device))
+        tower.to_empty(device=device)
         tower.load_weights(checkpoint.tensors(), strict=True)
         return tower
 
