@@ -47,6 +47,9 @@ __aicore__ inline void RunSelect(Arena& arena, const SelectCase& c) {
       AscendC::Select(dst, bits, src0, static_cast<T>(c.scalar), AscendC::SELMODE::VSEL_TENSOR_SCALAR_MODE,
                       c.count);
       break;
+    case 7:  // every repeat takes the same bits
+      AscendC::Select(dst, bits, src0, src1, AscendC::SELMODE::VSEL_CMPMASK_SPR, c.count);
+      break;
     case 6:
       AscendC::Select(dst, bits, src0, src1, AscendC::SELMODE::VSEL_TENSOR_TENSOR_MODE, lanes, c.repeat,
                       binary);
@@ -65,6 +68,21 @@ __aicore__ inline void RunRearrange(Arena& arena, const SelectCase& c) {
                            static_cast<uint16_t>(c.srcRepeat), 0},
                           left);
       break;
+    case 9:  // a pattern of one's own, `count` elements of each repeat
+      AscendC::GatherMask(dst, src0, arena.At<T>(c.src1), true, c.count,
+                          {static_cast<uint8_t>(c.srcBlock), static_cast<uint16_t>(c.repeat),
+                           static_cast<uint16_t>(c.srcRepeat), static_cast<uint8_t>(c.mode)},
+                          left);
+      break;
+    case 10: {  // counter mode: the mask register counts the elements of each repeat
+      AscendC::CopyRepeatParams params(c.dstBlock, c.srcBlock, c.dstRepeat, c.srcRepeat);
+      AscendC::SetMaskCount();
+      AscendC::SetVectorMask<T, AscendC::MaskMode::COUNTER>(c.count);
+      AscendC::Copy<T, false>(dst, src0, AscendC::MASK_PLACEHOLDER, c.repeat, params);
+      AscendC::SetMaskNorm();
+      AscendC::ResetMask();
+      break;
+    }
     case 8: {
       AscendC::GatherRepeatParams params(c.dstBlock, c.dstRepeat);
       AscendC::Gatherb(dst, src0, arena.At<uint32_t>(c.src1), c.repeat, params);
@@ -111,5 +129,20 @@ extern "C" __global__ __aicore__ void transpose(GM_ADDR image, SelectCase c) {
   Arena arena;
   arena.Load(image, c.bytes);
   AscendC::Transpose(arena.At<uint16_t>(c.dst), arena.At<uint16_t>(c.src0));
+  arena.Store();
+}
+
+// Sixteen rows of `repeat` blocks, transposed block by block: 16 x 16 elements of 16 bits each.
+extern "C" __global__ __aicore__ void transpose_rows(GM_ADDR image, SelectCase c) {
+  KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);
+  Arena arena;
+  arena.Load(image, c.bytes);
+  AscendC::LocalTensor<uint16_t> dst[16], src[16];
+  for (uint32_t i = 0; i < 16; ++i) {
+    dst[i] = arena.At<uint16_t>(c.dst + i * 32);
+    src[i] = arena.At<uint16_t>(c.src0 + i * c.repeat * 32);
+  }
+  AscendC::TransDataTo5HDParams params(false, false, c.repeat, c.repeat > 1 ? 16 : 0, c.repeat > 1 ? 1 : 0);
+  AscendC::TransDataTo5HD<uint16_t>(dst, src, params);
   arena.Store();
 }
