@@ -102,7 +102,6 @@ double cycles(const Instruction& i, const qwen_vl_npu_ops::Chip&) {
     case Work::Vector:
       return vector_cycles(i);
     case Work::Move:
-    case Work::Load:
       return move_cycles(i);
     case Work::Mmad:
       return mmad_cycles(i);

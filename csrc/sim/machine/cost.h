@@ -7,7 +7,7 @@
 
 namespace ascend_sim {
 
-enum class Work : uint8_t { Scalar, ScalarGm, Vector, Move, Load, Mmad, Fixpipe, Flag };
+enum class Work : uint8_t { Scalar, ScalarGm, Vector, Move, Mmad, Fixpipe, Flag };
 
 // What the cost function may look at.
 struct Instruction {
