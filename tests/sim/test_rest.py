@@ -104,7 +104,7 @@ def test_bfloat16_moves(operation):
 
 
 @pytest.mark.parametrize("dtype", ["half", "float", "int32_t"])
-@pytest.mark.parametrize(("operation", "reduce"), enumerate([np.add, np.maximum, np.minimum]))
+@pytest.mark.parametrize(("operation", "reduce"), list(enumerate([np.add, np.maximum, np.minimum])))
 def test_atomics(dtype, operation, reduce):
     """Several cores into the same bytes: no race, whatever the order."""
     kind = DTYPES.get(dtype, np.int32)
