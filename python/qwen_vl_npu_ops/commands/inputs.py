@@ -14,6 +14,7 @@ from . import CommandError, failing_as, optional_packages
 
 with optional_packages("encode"):
     import av
+    import numpy as np
     import transformers
     from PIL import Image, ImageOps
 
@@ -57,17 +58,26 @@ def open_processor(config: VisionConfig, directory: Path | None) -> Any:
 
 
 def read_image(path: Path, key: str, processor: Any) -> Input:
-    """Read a photograph, upright as its EXIF data says."""
+    """Read a photograph, upright as its EXIF data says, in 8 bits per channel."""
     with failing_as(path, OSError, ValueError, Image.DecompressionBombError):
         with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file).convert("RGB")
+            image = in_8_bits(ImageOps.exif_transpose(file)).convert("RGB")
         batch = processor(images=[image], return_tensors="pt")
     t, h, w = batch["image_grid_thw"][0].tolist()
     return Input(key, path, (image,), batch["pixel_values"], (t, h, w))
 
 
+def in_8_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey levels to 8 bits, which Pillow's `convert` would clip at 255 instead."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    if image.mode in ("I", "F"):  # nothing says which value is white
+        raise ValueError(f"expected 8 or 16 bits per channel, got Pillow's mode {image.mode!r}")
+    return image
+
+
 def read_video(path: Path, key: str, processor: Any, max_frames: int) -> Input:
-    """Read at most max_frames frames of a video, evenly spaced."""
+    """Read at most max_frames frames of a video, evenly spaced, upright as its display matrix says."""
     with failing_as(path, OSError, ValueError, av.FFmpegError):
         frames = decode_frames(path, max_frames)
         pixels, grid = patchify_frames(frames, processor)
@@ -87,7 +97,7 @@ def decode_frames(path: Path, max_frames: int) -> list[Image.Image]:
     with av.open(str(path)) as container:
         for index, frame in enumerate(container.decode(video=0)):
             if index in wanted:
-                frames.append(frame.to_image())
+                frames.append(frame.to_image().rotate(frame.rotation, expand=True))  # both counterclockwise
             if len(frames) == count:
                 break
     if not frames:
