@@ -16,6 +16,11 @@ RestCase = struct(
 )
 TileCase = struct("TileCase", rows="u32", columns="u32", relu="u32", scale="u64")
 FillCase = struct("FillCase", bytes="u32", repeatTimes="u32", blockNum="u32", dstGap="u32", value="f32")
+Load3DCase = struct(
+    "Load3DCase",
+    **dict.fromkeys(["height", "width", "filter", "stride", "dilation", "padding", "m", "k"], "u32"),
+    padValue="f32",
+)
 REGION = 8192
 DTYPES = {"half": np.float16, "float": np.float32}
 REDUCE_SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_SUM_REPEATS, REPEAT_REDUCE_SUM, CREATE_VEC_INDEX = range(6)
@@ -155,3 +160,31 @@ def test_fill_l1(repeat, blocks, gap):
     case = FillCase(bytes=4096, repeatTimes=repeat, blockNum=blocks, dstGap=gap, value=7)
     launch(kernels("cube_rest"), "fill_l1", image, case)
     np.testing.assert_array_equal(image, expected)
+
+
+def im2col(image, size, stride, dilation, padding, value):
+    """[positions, size * size * channels] of a map [height, width, channels]: filter rows, columns, channels."""
+    padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)), constant_values=value)
+    reach = dilation * (size - 1) + 1
+    rows = range(0, padded.shape[0] - reach + 1, stride)
+    columns = range(0, padded.shape[1] - reach + 1, stride)
+    windows = [padded[y : y + reach : dilation, x : x + reach : dilation] for y in rows for x in columns]
+    return np.stack([window.ravel() for window in windows])
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "stride", "dilation", "padding"),
+    [((4, 4), 1, 1, 1, 0), ((8, 8), 3, 1, 1, 1), ((8, 8), 3, 2, 1, 1), ((6, 10), 2, 1, 2, 0), ((4, 8), 2, 2, 1, 2)],
+)
+def test_load3d(shape, size, stride, dilation, padding):
+    image = np.random.default_rng(4).integers(-9, 9, (*shape, 16)).astype(np.float16)
+    expected = im2col(image, size, stride, dilation, padding, 5)
+    k, positions = size * size * 16, len(expected)
+    m = positions // 16 * 16  # whole fractals
+    out = np.zeros((m, k), np.float32)
+    case = Load3DCase(
+        height=shape[0], width=shape[1], filter=size, stride=stride, dilation=dilation, padding=padding, m=m, k=k,
+        padValue=5,
+    )  # fmt: skip
+    launch(kernels("cube_rest"), "load3d", image, to_zn(np.eye(k, dtype=np.float16)), out, case)
+    np.testing.assert_array_equal(out, expected[:m])

@@ -114,3 +114,64 @@ extern "C" __global__ __aicore__ void fill_l1(GM_ADDR image, FillCase c) {
   AscendC::PipeBarrier<PIPE_ALL>();
   AscendC::DataCopy(gm, l1, c.bytes / sizeof(half));
 }
+
+struct Load3DCase {
+  uint32_t height;
+  uint32_t width;
+  uint32_t filter;  // both sides of it
+  uint32_t stride;
+  uint32_t dilation;
+  uint32_t padding;  // on all four sides
+  uint32_t m;        // output positions, a multiple of 16
+  uint32_t k;        // filter * filter * 16
+  float padValue;
+};
+
+// A feature map [height, width, 16] to L0A by LoadData3D, made visible by multiplying with the identity [k,
+// k].
+extern "C" __global__ __aicore__ void load3d(GM_ADDR map, GM_ADDR identity, GM_ADDR out, Load3DCase c) {
+  KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIC_ONLY);
+  AscendC::TPipe pipe;
+  AscendC::TBuf<AscendC::TPosition::A1> a1Buffer, b1Buffer;
+  AscendC::TBuf<AscendC::TPosition::A2> a2Buffer;
+  AscendC::TBuf<AscendC::TPosition::B2> b2Buffer;
+  AscendC::TBuf<AscendC::TPosition::CO1> cBuffer;
+  const uint32_t mapSize = c.height * c.width * 16;
+  pipe.InitBuffer(a1Buffer, mapSize * sizeof(half));
+  pipe.InitBuffer(b1Buffer, c.k * c.k * sizeof(half));
+  pipe.InitBuffer(a2Buffer, c.m * c.k * sizeof(half));
+  pipe.InitBuffer(b2Buffer, c.k * c.k * sizeof(half));
+  pipe.InitBuffer(cBuffer, c.m * c.k * sizeof(float));
+  AscendC::GlobalTensor<half> mapGm, identityGm;
+  AscendC::GlobalTensor<float> outGm;
+  mapGm.SetGlobalBuffer((__gm__ half*)map, mapSize);
+  identityGm.SetGlobalBuffer((__gm__ half*)identity, c.k * c.k);
+  outGm.SetGlobalBuffer((__gm__ float*)out, c.m * c.k);
+  AscendC::DataCopy(a1Buffer.Get<half>(), mapGm, mapSize);
+  AscendC::DataCopy(b1Buffer.Get<half>(), identityGm, c.k * c.k);
+  AscendC::PipeBarrier<PIPE_ALL>();
+  AscendC::LoadData3DParamsV2<half> params;
+  for (uint32_t i = 0; i < 4; ++i) {
+    params.padList[i] = c.padding;
+  }
+  params.l1H = c.height;
+  params.l1W = c.width;
+  params.channelSize = 16;
+  params.kExtension = c.k;
+  params.mExtension = c.m;
+  params.strideW = c.stride;
+  params.strideH = c.stride;
+  params.filterW = c.filter;
+  params.filterH = c.filter;
+  params.dilationFilterW = c.dilation;
+  params.dilationFilterH = c.dilation;
+  params.padValue = static_cast<half>(c.padValue);
+  AscendC::LoadData(a2Buffer.Get<half>(), a1Buffer.Get<half>(), params);
+  AscendC::LoadData(b2Buffer.Get<half>(), b1Buffer.Get<half>(),
+                    AscendC::LoadData2DParams(0, c.k * c.k / 256, 1, 0, 0, false, 0));
+  AscendC::PipeBarrier<PIPE_ALL>();
+  AscendC::Mmad(cBuffer.Get<float>(), a2Buffer.Get<half>(), b2Buffer.Get<half>(),
+                AscendC::MmadParams(c.m, c.k, c.k, 0, false, true));
+  AscendC::PipeBarrier<PIPE_ALL>();
+  AscendC::Fixpipe(outGm, cBuffer.Get<float>(), AscendC::FixpipeParamsV220(c.k, c.m, c.m, c.k, false));
+}
