@@ -74,10 +74,16 @@ def _main(
 def encode_command(
     images: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="IMAGE", exists=True, dir_okay=False, help="Pictures, in any format Pillow reads."),
+        typer.Argument(
+            metavar="IMAGE",
+            exists=True,
+            dir_okay=False,
+            help="Pictures in any format Pillow reads, 8 or 16 bits per channel; turned upright as their EXIF data says.",
+        ),
     ] = None,
     video: Annotated[
-        list[Path] | None, typer.Option(exists=True, dir_okay=False, help="A video; may be given again.")
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="A video, turned upright as it says; may be given again."),
     ] = None,
     max_frames: Annotated[
         int, typer.Option(min=1, help="Frames to take of each video, evenly spaced; two make one step.")
