@@ -60,3 +60,34 @@ def test_a_source_in_a_string_runs():
     with sim.device("910B1"):
         library.launch("f", 1, out)
     assert out.tolist() == [0, 2, 0, 0]
+
+
+STATIC = """#include "kernel_operator.h"
+__global__ __vector__ void twice(__gm__ uint8_t* a, uint32_t bytes) {
+  AscendC::InitSocState();
+  AscendC::LocalMemAllocator<AscendC::Hardware::UB> ub;
+  AscendC::LocalTensor<float> x = ub.Alloc<float>(64), y = ub.Alloc<float>(64);
+  AscendC::LocalTensor<uint8_t> rest = ub.Alloc<uint8_t>(bytes);
+  AscendC::GlobalTensor<float> gm;
+  gm.SetGlobalBuffer((__gm__ float*)a, 64);
+  AscendC::DataCopy(x, gm, 64);
+  AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(EVENT_ID0);
+  AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(EVENT_ID0);
+  AscendC::Add(y, x, x, 64);
+  AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(EVENT_ID0);
+  AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(EVENT_ID0);
+  AscendC::DataCopy(gm, y, 64);
+}
+"""
+
+
+def test_the_static_tensor_style_of_the_current_devkit():
+    """No TPipe, memory by LocalMemAllocator, the task type in the kernel's qualifiers; CANN 8.1 has none of these."""
+    library = sim.compile(STATIC)
+    data = np.arange(64, dtype=np.float32)
+    with sim.device("910B1"):
+        library.launch("twice", 1, data, 32)
+        with pytest.raises(sim.SimulatorError) as error:
+            library.launch("twice", 1, data, 192 * 1024)
+    assert data.tolist() == [2.0 * i for i in range(64)]
+    assert error.value.kind == "capacity"
