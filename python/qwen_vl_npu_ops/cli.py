@@ -78,7 +78,7 @@ def encode_command(
             metavar="IMAGE",
             exists=True,
             dir_okay=False,
-            help="Pictures in any format Pillow reads, 8 or 16 bits per channel; turned upright as their EXIF data says.",
+            help="Pictures in any format Pillow reads, 8 or 16 bits per channel; EXIF turns them upright.",
         ),
     ] = None,
     video: Annotated[
