@@ -373,6 +373,30 @@ def test_rewriting_launches_changes_nothing_else():
     assert lines[6] == "}"
 
 
+def test_kernels_may_live_in_namespaces():
+    source = """
+#include "kernel_operator.h"
+namespace outer { namespace inner {
+struct Unused { int x; };
+__global__ __vector__ void hidden(GM_ADDR x) {
+  AscendC::GlobalTensor<float> g;
+  g.SetGlobalBuffer((__gm__ float *)x);
+  g.SetValue(0, 5.0f);
+}
+} }
+extern "C" void launch_hidden(uint32_t blocks, void *stream, uint8_t *x) {
+  outer::inner::hidden<<<blocks, 0, stream>>>(x);
+}
+"""
+    lib = sim.compile(source)
+    assert lib.kernels == ("hidden", "launch_hidden")
+    for kernel in lib.kernels:
+        x = np.zeros(1, np.float32)
+        with sim.device("910B1"):
+            lib.launch(kernel, 1, x)
+        assert x[0] == 5
+
+
 # ---- reports ----
 
 

@@ -43,7 +43,7 @@ static int sim_task_type(const char *kernel) {{
 }}"""
 _REGISTRATION = (
     "static const ::ascend_sim::Registration<&{function}> "
-    'sim_entry_{function}("{function}", {launcher}, sim_task_type("{function}"));'
+    'sim_entry_{name}("{name}", {launcher}, sim_task_type("{name}"));'
 )
 _MIX_TYPES = {"1,2": 5, "1,1": 4, "1,0": 3, "0,1": 2}
 
@@ -65,6 +65,17 @@ def _matching(text: str, opening: int) -> int:
         if depth == 0:
             return at
     raise CompileError("a kernel launch has no closing parenthesis")
+
+
+def _namespaces(plain: str, position: int) -> str:
+    """The named namespaces around a position, as a prefix: "a::b::"."""
+    stack: list[str] = []
+    for match in re.finditer(r"namespace\s+([\w:]*)\s*\{|([{}])", plain[:position]):
+        if match[2] == "}":
+            del stack[-1:]
+        else:
+            stack.append(f"{match[1]}::" if match[1] else "")
+    return "".join(stack)
 
 
 def rewrite(text: str, name: str) -> str:
@@ -98,16 +109,16 @@ def rewrite(text: str, name: str) -> str:
             continue
         is_template = re.search(r"template\s*<[^;{}]*>\s*$", plain[: match.start()]) is not None
         if not is_template:
-            kernels.append(match[2])
+            kernels.append((match[2], _namespaces(plain, match.start()) + match[2]))
         mix = re.search(r"__mix__\((\d,\d)\)", qualifiers)
         if mix or "__vector__" in qualifiers or "__cube__" in qualifiers:
             kind = _MIX_TYPES[mix[1]] if mix else 1 if "__cube__" in qualifiers else 0
             notes.append(f'{{"{match[2]}", {kind}}}')
     footer = [_FOOTER.format(name=name, notes=", ".join([*notes, "{nullptr, 0}"]), count=len(notes))]
-    for kernel in dict.fromkeys(kernels):
-        footer.append(_REGISTRATION.format(function=kernel, launcher="false"))
+    for short, function in dict.fromkeys(kernels):
+        footer.append(_REGISTRATION.format(name=short, function=function, launcher="false"))
     for launcher in dict.fromkeys(_LAUNCHER.findall(plain)):
-        footer.append(_REGISTRATION.format(function=launcher, launcher="true"))
+        footer.append(_REGISTRATION.format(name=launcher, function=launcher, launcher="true"))
     header = (
         f'#include "sim/launch.h"\n[[maybe_unused]] static int sim_task_type(const char *kernel);\n#line 1 "{name}"\n'
     )
