@@ -49,23 +49,31 @@ TORCH_LIBRARY(qwen_vl_npu_ops, m) {
 namespace {
 
 void refuse(const c10::OperatorHandle& op, size_t argument, const at::Tensor& tensor) {
-  if (!tensor.defined() || !tensor.requires_grad()) return;
+  if (!tensor.requires_grad() && !tensor._fw_grad(/*level=*/0).defined()) return;
   const std::string& qualified = op.schema().name();
-  TORCH_CHECK_VALUE(false, qualified.substr(qualified.rfind(':') + 1), ": ",
-                    op.schema().arguments()[argument].name(),
-                    ": expected a tensor that needs no gradient, as the operators are for inference only, "
-                    "got one with requires_grad=True; call it under torch.no_grad() or detach()");
+  TORCH_CHECK_VALUE(
+      false, qualified.substr(qualified.rfind(':') + 1), ": ", op.schema().arguments()[argument].name(),
+      ": expected a tensor that needs no gradient, as the operators are for inference only, "
+      "got one with requires_grad=True or a forward-mode tangent; call it under torch.no_grad() or "
+      "detach()");
 }
 
-// In place of a backward: an input that needs one is an error, for every operator alike.
+// In place of a backward: an input that needs one is an error, for every operator alike. What an operator
+// writes is marked as modified, so that autograd notices where some other operation had saved it.
 void refuse_gradients(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
-  if (at::GradMode::is_enabled()) {
-    const auto arguments = torch::jit::last(*stack, op.schema().arguments().size());
-    for (size_t i = 0; i < arguments.size(); ++i) {
-      if (arguments[i].isTensor()) refuse(op, i, arguments[i].toTensor());
-    }
+  const auto& arguments = op.schema().arguments();
+  std::vector<at::Tensor> written;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const c10::IValue& value = torch::jit::peek(*stack, i, arguments.size());
+    if (!value.isTensor() || !value.toTensor().defined()) continue;
+    if (at::GradMode::is_enabled()) refuse(op, i, value.toTensor());
+    if (arguments[i].alias_info() && arguments[i].alias_info()->isWrite())
+      written.push_back(value.toTensor());
   }
   op.redispatchBoxed(keys & c10::after_autograd_keyset, stack);
+  for (const at::Tensor& tensor : written) {
+    if (!tensor.is_inference()) tensor.unsafeGetTensorImpl()->bump_version();
+  }
 }
 
 }  // namespace

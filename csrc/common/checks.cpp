@@ -101,7 +101,7 @@ RotaryTable checked_table(const char* op, const at::Tensor& cos, const at::Tenso
               c10::str("shape ", cos.sizes()));
   QVNO_EXPECT(full || width == head_dim / 2, op, "cos",
               c10::str("width head_dim/2 = ", head_dim / 2, ", head_dim = ", head_dim,
-                       " or the padded head size ", padded_dim),
+                       " or a padded head size, ", padded_dim, " (qkv's) or ", out_dim, " (the result's)"),
               c10::str("shape ", cos.sizes()));
   QVNO_EXPECT(sin_rows.sizes() == cos_rows.sizes(), op, "sin", c10::str("cos's shape ", cos.sizes()),
               c10::str("shape ", sin.sizes()));

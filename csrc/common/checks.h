@@ -20,8 +20,6 @@ namespace qwen_vl_npu_ops {
 
 struct CpuKernels;
 
-constexpr int64_t kMaxHeadDim = 256;
-
 // cpu_kernels(), where a bad QWEN_VL_NPU_OPS_ISA is a ValueError.
 const CpuKernels& checked_cpu_kernels();
 

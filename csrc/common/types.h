@@ -5,6 +5,8 @@
 
 namespace qwen_vl_npu_ops {
 
+constexpr int64_t kMaxHeadDim = 256;
+
 enum class DType : int32_t { kFloat32, kFloat16, kBFloat16 };
 
 // One angle per rotated pair and token: pair i of token t reads column i * step of row t.

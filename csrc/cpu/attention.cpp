@@ -191,13 +191,16 @@ class Attention {
     accumulate<kVecs>(block, keys, first, rescale);
   }
 
-  // scores_: [keys / kPack][lanes], the weights exp(score - maximum); rescale: what the new maximum makes of
-  // the old weights. The maximum starts at the lowest finite number, so that rows of -inf have weights of
-  // zero until a larger score comes; NaN and +inf come through the exponential.
+  // scores_: [keys / kPack][lanes], the weights exp((score - maximum) * scale); rescale: what the new maximum
+  // makes of the old weights. Scores are subtracted before they are scaled, so that the exponent is never
+  // above zero however large they are; a negative scale turns their order round by its sign. The maximum
+  // starts at the lowest finite number, so that rows of -inf have weights of zero until a larger score comes;
+  // NaN and +inf come through the exponential.
   template <int kVecs>
   void score(int64_t block, int64_t keys, bool first, Vec (&rescale)[kVecs]) {
     float* maxima = maxima_ + block * kLanes;
-    const Vec scale(p_.scale);
+    const Vec sign(std::copysign(1.0f, p_.scale));
+    const Vec scale(std::abs(p_.scale));
     gemm<Dot, kVecs>(keys, {keys_, key_units_, 1}, queries_ + block * query_rows_ * kLanes, key_units_,
                      {scores_, nullptr});
     Vec maximum[kVecs];
@@ -205,11 +208,11 @@ class Attention {
       const Vec old = first ? Vec(std::numeric_limits<float>::lowest()) : Vec::loadu(maxima + j * kWidth);
       maximum[j] = old;
       for (int64_t key = 0; key < keys; ++key) {
-        const Vec score = Vec::loadu(scores_ + key * kLanes + j * kWidth) * scale;
+        const Vec score = Vec::loadu(scores_ + key * kLanes + j * kWidth) * sign;
         maximum[j] = at::vec::clamp_min(maximum[j], score);
       }
       maximum[j].store(maxima + j * kWidth);
-      rescale[j] = exp_nonpositive(old - maximum[j]);
+      rescale[j] = exp_nonpositive((old - maximum[j]) * scale);
     }
     float* weights = scores_;
     for (int64_t key = 0; key < keys; key += Dot::kPack, weights += kLanes) {
@@ -217,8 +220,7 @@ class Attention {
         Vec x[Dot::kPack];
         for (int i = 0; i < Dot::kPack; ++i) {
           const float* row = scores_ + (key + i) * kLanes + j * kWidth;
-          x[i] = key + i < keys ? exp_nonpositive(at::vec::fmsub(Vec::loadu(row), scale, maximum[j]))
-                                : Vec(0.0f);
+          x[i] = key + i < keys ? exp_nonpositive((Vec::loadu(row) * sign - maximum[j]) * scale) : Vec(0.0f);
         }
         Dot::pack(x).store(weights + j * kWidth);
       }

@@ -18,7 +18,7 @@ struct CpuKernels {
   // Tasks are tokens.
   void (*rotary_qkv)(const RotaryQkvParams&, int64_t begin, int64_t end);
 
-  // Tasks are pieces of (segment, head); see attention_tasks() in cpu/attention.h.
+  // Tasks are ranges of one head's tokens; see cpu/attention.h.
   int64_t (*window_attention_tasks)(const WindowAttentionParams&);
   void (*window_attention)(const WindowAttentionParams&, int64_t begin, int64_t end);
 

@@ -5,8 +5,6 @@
 
 namespace qwen_vl_npu_ops::QVNO_ISA {
 
-constexpr int64_t kMaxHeadDim = 256;
-
 void rotary_qkv(const RotaryQkvParams&, int64_t begin, int64_t end);
 int64_t window_attention_tasks(const WindowAttentionParams&);
 void window_attention(const WindowAttentionParams&, int64_t begin, int64_t end);

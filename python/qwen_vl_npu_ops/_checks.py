@@ -75,18 +75,24 @@ def dense_tensor(name: str, value: Any) -> torch.Tensor:
     tensor = a_tensor(name, value)
     if tensor.layout is not torch.strided:
         raise TypeError(f"{name}: expected a dense strided tensor, got layout {tensor.layout}")
+    if not torch.compiler.is_compiling() and (tensor.is_neg() or tensor.is_conj()):  # not traceable
+        raise ValueError(f"{name}: expected a tensor of its own numbers, got a lazily negated view; call resolve_neg()")
     return tensor
 
 
 def an_int(name: str, value: Any) -> int | torch.SymInt:
-    """`value`, if it is an int (of Python's or a symbolic one)."""
+    """`value`, if it is an int of 64 bits (of Python's or a symbolic one)."""
     if isinstance(value, bool) or not isinstance(value, (int, torch.SymInt)):
         raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{name}: expected an int of 64 bits, got {value}")
     return value
 
 
 def a_number(name: str, value: Any) -> float:
-    """`value`, if it is a float or an int."""
+    """`value`, if it is a float, or an int that one can hold."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name}: expected a float, got {type(value).__name__}")
+    if isinstance(value, int) and not -(2**1023) <= value <= 2**1023:
+        raise ValueError(f"{name}: expected a float of 64 bits, got an int of {value.bit_length()} bits")
     return value

@@ -68,7 +68,8 @@ def _check_table(op: str, cos: Tensor, sin: Tensor, qkv: Tensor, head_dim: int, 
     if tokens != qkv.shape[0]:
         _refuse(op, "cos", f"{qkv.shape[0]} rows, one for each token", f"shape {list(cos.shape)}")
     if width != head_dim // 2 and width not in widths:
-        expected = f"width head_dim/2 = {head_dim // 2}, head_dim = {head_dim} or the padded head size {widths[1]}"
+        padded = f"{widths[1]} (qkv's) or {widths[2]} (the result's)"
+        expected = f"width head_dim/2 = {head_dim // 2}, head_dim = {head_dim} or a padded head size, {padded}"
         _refuse(op, "cos", expected, f"shape {list(cos.shape)}")
     if rows[1].shape != rows[0].shape:
         _refuse(op, "sin", f"cos's shape {list(cos.shape)}", f"shape {list(sin.shape)}")

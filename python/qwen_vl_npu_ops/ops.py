@@ -6,8 +6,8 @@ is contiguous. Each ``<op>_out`` writes into the caller's memory, which must not
 
 Padding: half rotary pads each half of a head apart (40 -> 64, 40 -> 64), interleaved rotary pads at the tail.
 
-cos, sin: ``[T, D/2]``, ``[T, D]``, ``[T, Dp]`` or ``[1, T, 1, Dp]``, float32 or the operator's dtype; the first angle
-of each rotated pair is read.
+cos, sin: ``[T, D/2]``, ``[T, D]``, ``[T, Dp]`` (qkv's Dp or the result's) or ``[1, T, 1, Dp]``, float32 or the
+operator's dtype; the first angle of each rotated pair is read.
 
 cu_seqlens: int32 or int64 ``[segments + 1]``, starts at 0, never decreases, ends at or before T. Zero-length segments
 are fine; rows past the last value come out as zeros.

@@ -1,6 +1,7 @@
 #include "ops/patch_embed/patch_embed.h"
 
 #include <ATen/Functions.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -17,6 +18,10 @@ constexpr const char* kOp = "patch_embed";
 
 // Rows gathered and cast at a time: enough for a GEMM at full speed, few enough for bounded memory.
 constexpr int64_t kPanelRows = 2048;
+
+// MKL's fp32 GEMM sums in another order at the edge of a thread's share than inside it, unless shares are
+// whole tiles; results here do not depend on the number of threads, so it is given multiples of this.
+constexpr int64_t kTile = 16;
 
 struct PatchEmbed {
   at::Tensor pixels;          // [T, K]
@@ -76,9 +81,23 @@ PatchEmbed checked(const at::Tensor& pixels, const at::Tensor& weight, const std
   return e;
 }
 
-// rows @ weight.T + bias.
+// Zeros after the end of dimension 0, up to a whole tile.
+at::Tensor pad_to_tile(const at::Tensor& tensor) {
+  const int64_t missing = (kTile - tensor.size(0) % kTile) % kTile;
+  if (missing == 0) return tensor;
+  std::vector<int64_t> pads(2 * tensor.dim(), 0);
+  pads.back() = missing;
+  return at::constant_pad_nd(tensor, pads);
+}
+
+// out = rows @ weight.T + bias, where rows and weight may be padded.
 void gemm(const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bias, at::Tensor out) {
-  if (bias.defined()) {
+  const bool fits = rows.size(0) == out.size(0) && weight.size(0) == out.size(1);
+  if (!fits || rows.scalar_type() != out.scalar_type()) {
+    at::Tensor whole = at::empty({rows.size(0), weight.size(0)}, rows.options());
+    gemm(rows, weight, bias, whole);
+    out.copy_(whole.narrow(0, 0, out.size(0)).narrow(1, 0, out.size(1)));
+  } else if (bias.defined()) {
     at::addmm_out(out, bias, rows, weight.t());
   } else {
     at::mm_out(out, rows, weight.t());
@@ -103,29 +122,28 @@ void gather(const PatchEmbed& e, int64_t first, int64_t rows, const at::Tensor& 
 }
 
 void run(const PatchEmbed& e, const at::Tensor& out) {
-  at::NoGradGuard no_grad;
+  const at::AutoDispatchBelowADInplaceOrView below_autograd;
   const auto dtype = e.weight.scalar_type();
   // Few CPUs have an fp16 GEMM, and ATen's stand-in takes several times as long as the casts and the fp32
   // one.
   const auto compute = dtype == at::kHalf ? at::kFloat : dtype;
-  const at::Tensor weight = e.weight.to(compute);
-  const at::Tensor bias = e.bias.defined() ? e.bias.to(compute) : e.bias;
-  const bool as_it_is = !e.has_index && e.pixels.scalar_type() == dtype && dtype == compute;
-  if (as_it_is) return gemm(e.pixels, weight, bias, out);
-  const at::Tensor panel =
-      at::empty({std::min(kPanelRows, e.out_rows), e.pixels.size(1)}, e.weight.options());
-  for (int64_t first = 0; first < e.out_rows; first += kPanelRows) {
-    const int64_t rows = std::min(kPanelRows, e.out_rows - first);
-    gather(e, first, rows, panel);
-    const at::Tensor gathered = panel.narrow(0, 0, rows).to(compute);
-    const at::Tensor result = out.narrow(0, first, rows);
-    if (dtype == compute) {
-      gemm(gathered, weight, bias, result);
-    } else {
-      at::Tensor wide = at::empty({rows, weight.size(0)}, gathered.options());
-      gemm(gathered, weight, bias, wide);
-      result.copy_(wide);
-    }
+  const bool tiled = compute == at::kFloat;
+  at::Tensor weight = e.weight.to(compute);
+  at::Tensor bias = e.bias.defined() ? e.bias.to(compute) : e.bias;
+  if (tiled) {
+    weight = pad_to_tile(weight);
+    if (bias.defined()) bias = pad_to_tile(bias);
+  }
+  const bool as_it_is = !e.has_index && e.pixels.scalar_type() == compute && dtype == compute;
+  const int64_t panel_rows = as_it_is ? 0 : std::min(kPanelRows, e.out_rows);
+  const at::Tensor panel = at::empty({panel_rows, e.pixels.size(1)}, e.weight.options());
+  for (int64_t first = 0, rows = 0; first < e.out_rows; first += rows) {
+    rows = std::min(kPanelRows, e.out_rows - first);
+    if (tiled && rows > kTile) rows -= rows % kTile;  // and the rest in a last round
+    if (!as_it_is) gather(e, first, rows, panel);
+    const at::Tensor source =
+        as_it_is ? e.pixels.narrow(0, first, rows) : panel.narrow(0, 0, rows).to(compute);
+    gemm(tiled ? pad_to_tile(source) : source, weight, bias, out.narrow(0, first, rows));
   }
 }
 
