@@ -165,6 +165,34 @@ ASCEND_SIM_API void ReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& s
                          sim_detail::elements(count), 1, DEFAULT_REPEAT_STRIDE, false, site);
 }
 
+// The same under the names of the current dialect: the operation is a template argument, the mask comes
+// first.
+#define ASCEND_SIM_REDUCE_AS(NAME, SUM_CODE, MAX_CODE, MIN_CODE, MASK, MASK_EXPRESSION)                      \
+  template <ReduceType reduceType, typename T, typename U, bool isSetMask = true>                            \
+  ASCEND_SIM_API void NAME(const LocalTensor<T>& dst, const LocalTensor<U>& src, MASK,                       \
+                           const int32_t repeatTime, const int32_t dstRepStride, const int32_t srcBlkStride, \
+                           const int32_t srcRepStride, ReduceOrder order = ReduceOrder::ORDER_VALUE_INDEX,   \
+                           ASCEND_SIM_SITE) {                                                                \
+    static_assert(                                                                                           \
+        reduceType != ReduceType::NONE && std::is_same_v<T, U> && SupportType<PrimT<T>, half, float>(),      \
+        #NAME ": this chip has no such instruction for the types");                                          \
+    using ::ascend_sim::VecCode;                                                                             \
+    constexpr VecCode code = reduceType == ReduceType::SUM   ? SUM_CODE                                      \
+                             : reduceType == ReduceType::MAX ? MAX_CODE                                      \
+                                                             : MIN_CODE;                                     \
+    sim_detail::reduce(code, #NAME, dst, src, sim_detail::mask_of<isSetMask>(MASK_EXPRESSION), repeatTime,   \
+                       dstRepStride, srcBlkStride, srcRepStride, order, site);                               \
+  }
+#define ASCEND_SIM_REDUCE_NAMES(NAME, SUM_CODE, MAX_CODE, MIN_CODE)                     \
+  ASCEND_SIM_REDUCE_AS(NAME, SUM_CODE, MAX_CODE, MIN_CODE, const uint64_t mask[], mask) \
+  ASCEND_SIM_REDUCE_AS(NAME, SUM_CODE, MAX_CODE, MIN_CODE, const int32_t mask, static_cast<uint64_t>(mask))
+ASCEND_SIM_REDUCE_NAMES(ReduceDataBlock, VecCode::BlockReduceSum, VecCode::BlockReduceMax,
+                        VecCode::BlockReduceMin)
+ASCEND_SIM_REDUCE_NAMES(ReduceRepeat, VecCode::WholeReduceSum, VecCode::WholeReduceMax,
+                        VecCode::WholeReduceMin)
+#undef ASCEND_SIM_REDUCE_NAMES
+#undef ASCEND_SIM_REDUCE_AS
+
 template <typename T>
 ASCEND_SIM_API void GetReduceMaxMinCount(T& maxMinValue, T& maxMinIndex) {
   maxMinValue = sim_detail::value_of<T>(::ascend_sim::reduce_value());
@@ -173,6 +201,15 @@ ASCEND_SIM_API void GetReduceMaxMinCount(T& maxMinValue, T& maxMinIndex) {
 template <typename T>
 ASCEND_SIM_API void GetReduceMaxMinCount(T& maxMinValue) {
   maxMinValue = sim_detail::value_of<T>(::ascend_sim::reduce_value());
+}
+
+template <typename T>
+ASCEND_SIM_API void GetReduceRepeatMaxMinSpr(T& maxMinValue, T& maxMinIndex) {
+  GetReduceMaxMinCount(maxMinValue, maxMinIndex);
+}
+template <typename T>
+ASCEND_SIM_API void GetReduceRepeatMaxMinSpr(T& maxMinValue) {
+  GetReduceMaxMinCount(maxMinValue);
 }
 
 }  // namespace AscendC
