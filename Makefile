@@ -32,12 +32,18 @@ test-full: build lint
 # A second copy of the package, sanitized, in a folder of its own. torch is not instrumented, so the runtimes come first
 # by LD_PRELOAD; its and Python's own leaks at exit are not ours.
 ASAN_SITE = build/asan-site
+SANITIZED = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(ASAN_SITE) $(BIN)/python
 test-asan: $(VENV)/.stamp
 	QWEN_VL_NPU_OPS_SANITIZE=1 $(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
 		--upgrade --target $(ASAN_SITE) .
-	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
-		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(ASAN_SITE) \
-		$(BIN)/python -m pytest --capture=sys tests/ops tests/compat --deselect tests/ops/test_memory.py
+	$(SANITIZED) -m pytest --capture=sys tests/ops tests/compat --deselect tests/ops/test_memory.py
+	$(SANITIZED) -m pytest --capture=sys tests/nn -k "bad or refuse or padding"
+	for isa in portable avx2 avx512 neon; do \
+		$(BIN)/python -c "import sys, qwen_vl_npu_ops.ops as o; sys.exit('$$isa' not in o.available_cpu_isas())" || continue; \
+		QWEN_VL_NPU_OPS_ISA=$$isa $(SANITIZED) -m pytest --capture=sys tests/ops \
+			-k "matches_reference or nan or large or out_variant" || exit 1; \
+	done
 
 lint: $(VENV)/.stamp
 	$(BIN)/ruff check .
