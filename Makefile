@@ -40,7 +40,7 @@ test-asan: $(VENV)/.stamp
 	$(SANITIZED) -m pytest --capture=sys tests/ops tests/compat --deselect tests/ops/test_memory.py
 	$(SANITIZED) -m pytest --capture=sys tests/nn -k "bad or refuse or padding"
 	for isa in portable avx2 avx512 neon; do \
-		$(BIN)/python -c "import sys, qwen_vl_npu_ops.ops as o; sys.exit('$$isa' not in o.available_cpu_isas())" || continue; \
+		$(SANITIZED) -c "import sys, qwen_vl_npu_ops.ops as o; sys.exit('$$isa' not in o.available_cpu_isas())" || continue; \
 		QWEN_VL_NPU_OPS_ISA=$$isa $(SANITIZED) -m pytest --capture=sys tests/ops \
 			-k "matches_reference or nan or large or out_variant" || exit 1; \
 	done
