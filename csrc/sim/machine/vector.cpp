@@ -9,6 +9,24 @@ uint32_t source_size(const VectorOp& op) {
   return op.sources ? size_of(op.src0.type) : size_of(op.dst.type);
 }
 
+namespace {
+
+// In counter mode Copy takes the count as elements of each repeat: the block stride runs through all of them,
+// and the repeat count still applies.
+Lattice copy_lattice(Core& core, const VectorOp& op, uint64_t elements) {
+  if (op.repeat < 0 || op.repeat > 255)
+    core.fail("limit", format("repeat %lld is outside 0 to 255", (long long)op.repeat), "repeatTimes");
+  if (elements > core.machine.chip.ub)
+    core.fail("limit", format("count of %llu elements", (unsigned long long)elements), "count");
+  Lattice lattice;
+  lattice.lanes_per_repeat = lattice.tail = static_cast<uint32_t>(elements);
+  lattice.repeats = elements ? static_cast<uint32_t>(op.repeat) : 0;
+  lattice.full = lattice.counter = true;
+  return lattice;
+}
+
+}  // namespace
+
 Lattice resolve_mask(Core& core, const VectorOp& op, uint32_t lanes) {
   Lattice lattice;
   lattice.lanes_per_repeat = lattice.tail = lanes;
@@ -18,6 +36,7 @@ Lattice resolve_mask(Core& core, const VectorOp& op, uint32_t lanes) {
       if (core.mask_counter) {
         lattice.counter = true;
         elements = core.mask_low;
+        if (op.code == VecCode::Copy) return copy_lattice(core, op, elements);
       } else {
         lattice.bits[0] = core.mask_low;
         lattice.bits[1] = lanes > 64 ? core.mask_high : 0;
@@ -209,13 +228,13 @@ void touch_runs(const std::vector<Run>& runs, uint32_t Run::* offset, uint32_t s
 // The general rules for operands that share memory: source and destination coincide completely, or not at
 // all; and no repeat may write what a later one reads, except that binary operations may accumulate into
 // their second source.
-void check_overlap(Core& core, const VectorOp& op, const std::vector<Run>& runs, const Operand& source,
-                   const Stride& stride, uint32_t Run::* offset, uint32_t source_bytes, uint32_t dst_bytes,
-                   const char* which) {
+void check_overlap(Core& core, const VectorOp& op, const std::vector<Run>& runs, uint32_t repeats,
+                   const Operand& source, const Stride& stride, uint32_t Run::* offset, uint32_t source_bytes,
+                   uint32_t dst_bytes, const char* which) {
   const bool same_place = source.address == op.dst.address && stride.block == op.dst_stride.block &&
                           stride.repeat == op.dst_stride.repeat && source_bytes == dst_bytes;
   if (same_place) {
-    const bool accumulates = stride.repeat == 0 && runs.size() > 1;
+    const bool accumulates = stride.repeat == 0 && repeats > 1;
     if (!accumulates || offset == &Run::src1) return;
     core.fail("overlap",
               "a repeat reads what an earlier repeat wrote: only the second source may be accumulated into",
@@ -277,16 +296,20 @@ void run_elementwise(Core& core, const VectorOp& op) {
   check_strides(core, op);
   Sizes size{size_of(op.dst.type), source_size(op), op.sources > 1 ? size_of(op.src1.type) : 0};
   const Lattice lattice = resolve_mask(core, op, kRepeat / std::max(size.dst, size.src0));
-  charge(core, op, repeats_of(lattice), lattice.counter && lattice.tail != lattice.lanes_per_repeat);
+  const uint32_t lanes_at_once = kRepeat / std::max(size.dst, size.src0);
+  const uint32_t passes = (lattice.lanes_per_repeat + lanes_at_once - 1) / lanes_at_once;  // 1 but for Copy
+  charge(core, op, repeats_of(lattice) * passes, lattice.counter && lattice.tail != lattice.lanes_per_repeat);
   if (!lattice.repeats) return;
   if (!cut_flat(op, lattice, size, runs)) cut(op, lattice, size, runs);
   if (op.sources > 0) {
-    check_overlap(core, op, runs, op.src0, op.src0_stride, &Run::src0, size.src0, size.dst, "src0");
+    check_overlap(core, op, runs, lattice.repeats, op.src0, op.src0_stride, &Run::src0, size.src0, size.dst,
+                  "src0");
     touch_runs(runs, &Run::src0, size.src0,
                [&](uint64_t at, uint64_t bytes) { core.read(op.src0, op.src0.address + at, bytes, "src0"); });
   }
   if (op.sources > 1) {
-    check_overlap(core, op, runs, op.src1, op.src1_stride, &Run::src1, size.src1, size.dst, "src1");
+    check_overlap(core, op, runs, lattice.repeats, op.src1, op.src1_stride, &Run::src1, size.src1, size.dst,
+                  "src1");
     touch_runs(runs, &Run::src1, size.src1,
                [&](uint64_t at, uint64_t bytes) { core.read(op.src1, op.src1.address + at, bytes, "src1"); });
   }
