@@ -50,6 +50,7 @@ lint: $(VENV)/.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 	$(BIN)/mypy
+	$(BIN)/python tools/kernel_lint.py
 
 format: $(VENV)/.stamp
 	$(BIN)/ruff check --fix .
