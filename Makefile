@@ -48,7 +48,8 @@ test-asan: $(VENV)/.stamp
 lint: $(VENV)/.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+	@echo clang-format --dry-run
+	@$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 	$(BIN)/mypy
 	$(BIN)/python tools/kernel_lint.py
 
