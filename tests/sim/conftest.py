@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 CAMPAIGN = pytest.StashKey()
@@ -14,9 +13,6 @@ VERDICTS = ["caught", "misplaced", "harmless", "other program", "not executed"]
 
 def pytest_configure(config):
     config.stash[CAMPAIGN] = defaultdict(Counter)
-    # The same examples in every run, but new ones with --full.
-    settings.register_profile("sim", derandomize=not config.getoption("--full"))
-    settings.load_profile("sim")
 
 
 @pytest.fixture(scope="session")
