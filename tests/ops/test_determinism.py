@@ -1,4 +1,7 @@
-"""The same bits whatever the number of threads."""
+"""The same bits whatever the number of threads, which are really used."""
+
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -59,3 +62,31 @@ def test_same_bits_with_one_two_and_three_threads(dtype, threads):
             results.append(result if isinstance(result, tuple) else (result,))
         for other in results[1:]:
             assert all(map(torch.equal, results[0], other)), name
+
+
+# In a process of its own, where nothing else has started threads before.
+COUNT_THREADS = """
+import os
+import torch
+from qwen_vl_npu_ops import ops
+
+torch.set_num_threads(3)
+qkv, table = torch.empty(600, 3 * 8 * 80), torch.empty(600, 40)  # zeros() would start threads of its own
+before = len(os.listdir("/proc/self/task"))
+ops.OP
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "rotary_qkv(qkv, table, table, 8, 80)",
+        "rotary_window_attention(qkv, table, table, torch.tensor([0, 600]), 8, 80)",
+        "window_attention(*qkv.view(600, 3, 8, 80).unbind(1), torch.tensor([0, 600]))",
+    ],
+)
+def test_all_threads_work(call):
+    script = COUNT_THREADS.replace("OP", call)
+    run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert int(run.stdout) >= 2
