@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 
 from .. import _checks, ops
-
-FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+from .._fakes import FLOATS
 
 
 def npu_rotary_mul(
