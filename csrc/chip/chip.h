@@ -23,7 +23,8 @@ struct Chip {
 
   // Shared by all cores. Rates are GB/s (1e9 bytes per second).
   uint64_t l2;
-  double hbm_gbps;
+  double hbm_gbps;           // peak: what bounds are computed with
+  double hbm_achieved_gbps;  // what long streams reach: what simulated launches run at
   double l2_gbps;
 
   double cycles_to_us(double cycles) const { return cycles / mhz; }

@@ -98,7 +98,7 @@ void Machine::launch(const std::string& name, TaskType task, int64_t block_count
     if (options.l2_warm && region.bytes) l2.touch(region.base, region.base + region.bytes);
   }
   if (!options.l2_warm && reports.empty()) l2.clear();
-  hbm_ledger = std::make_unique<Ledger>(chip.hbm_gbps * 1e3 / chip.mhz);
+  hbm_ledger = std::make_unique<Ledger>(chip.hbm_achieved_gbps * 1e3 / chip.mhz);
   l2_ledger = std::make_unique<Ledger>(chip.l2_gbps * 1e3 / chip.mhz);
   cores.resize(static_cast<size_t>(blocks * (type.cube + type.vector)));
   run(body);

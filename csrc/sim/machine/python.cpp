@@ -124,6 +124,32 @@ py::dict to_dict(const Machine& machine, const Report& report) {
   return result;
 }
 
+py::dict to_dict(const qwen_vl_npu_ops::Chip& chip) {
+  py::dict result;
+  result["name"] = chip.name;
+  result["cube_cores"] = chip.cube_cores;
+  result["vector_cores"] = chip.vector_cores;
+  result["mhz"] = chip.mhz;
+  result["ub"] = chip.ub;
+  result["l1"] = chip.l1;
+  result["l0a"] = chip.l0a;
+  result["l0b"] = chip.l0b;
+  result["l0c"] = chip.l0c;
+  result["bias_table"] = chip.bias_table;
+  result["fixpipe_buffer"] = chip.fixpipe_buffer;
+  result["l2"] = chip.l2;
+  result["hbm_gbps"] = chip.hbm_gbps;
+  result["hbm_achieved_gbps"] = chip.hbm_achieved_gbps;
+  result["l2_gbps"] = chip.l2_gbps;
+  return result;
+}
+
+const qwen_vl_npu_ops::Chip& chip_named(const std::string& name) {
+  const qwen_vl_npu_ops::Chip* chip = qwen_vl_npu_ops::find_chip(name.c_str());
+  if (!chip) throw std::invalid_argument("unknown chip " + name);
+  return *chip;
+}
+
 py::list trace_of(const Machine& machine) {
   py::list events;
   for (const TraceEvent& event : machine.trace) {
@@ -167,10 +193,11 @@ PYBIND11_MODULE(_sim, module) {
     return names;
   });
 
+  module.def("chip", [](const std::string& name) { return to_dict(chip_named(name)); });
+
   py::class_<Machine>(module, "Machine")
       .def(py::init([](const std::string& chip, bool l2_warm, bool auto_sync, bool races, bool trace) {
-        return std::make_unique<Machine>(*qwen_vl_npu_ops::find_chip(chip.c_str()),
-                                         Options{l2_warm, auto_sync, races, trace});
+        return std::make_unique<Machine>(chip_named(chip), Options{l2_warm, auto_sync, races, trace});
       }))
       .def("add_fault",
            [](Machine& machine, const std::string& kind, const std::string& file, int line,
