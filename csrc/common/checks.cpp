@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <stdexcept>
 
 #include "cpu/kernels.h"
@@ -38,8 +39,14 @@ void check_same_dtype(const char* op, const char* argument, const at::Tensor& te
                    c10::str(like_name, "'s dtype ", like.scalar_type()), tensor.scalar_type());
 }
 
-void check_tensor(const char* op, const char* argument, const at::Tensor& tensor, int64_t dims) {
-  QVNO_EXPECT(tensor.device().is_cpu(), op, argument, "a tensor on the cpu like the others", tensor.device());
+void check_device(const char* op, const char* argument, const at::Tensor& tensor, at::Device device) {
+  QVNO_EXPECT(tensor.device() == device, op, argument,
+              c10::str("a tensor on the ", device, " like the others"), tensor.device());
+}
+
+void check_tensor(const char* op, const char* argument, const at::Tensor& tensor, int64_t dims,
+                  at::Device device) {
+  check_device(op, argument, tensor, device);
   QVNO_EXPECT(tensor.dim() == dims, op, argument, c10::str(dims, " dimensions"),
               c10::str("shape ", tensor.sizes()));
   QVNO_EXPECT(tensor.size(-1) <= 1 || tensor.stride(-1) == 1, op, argument, "a contiguous last dimension",
@@ -93,8 +100,8 @@ RotaryTable checked_table(const char* op, const at::Tensor& cos, const at::Tenso
   check_same_dtype(op, "sin", sin, cos, "cos");
   const at::Tensor cos_rows = table_rows(op, "cos", cos);
   const at::Tensor sin_rows = table_rows(op, "sin", sin);
-  check_tensor(op, "cos", cos_rows, 2);
-  check_tensor(op, "sin", sin_rows, 2);
+  check_tensor(op, "cos", cos_rows, 2, qkv.device());
+  check_tensor(op, "sin", sin_rows, 2, qkv.device());
   const int64_t width = cos_rows.size(1);
   const bool full = width == head_dim || width == padded_dim || width == out_dim;
   QVNO_EXPECT(cos_rows.size(0) == qkv.size(0), op, "cos", c10::str(qkv.size(0), " rows, one for each token"),
@@ -109,16 +116,33 @@ RotaryTable checked_table(const char* op, const at::Tensor& cos, const at::Tenso
           cos_rows.stride(0),        sin_rows.stride(0),        interleaved && full ? 2 : 1};
 }
 
-std::vector<int64_t> checked_cu_seqlens(const char* op, const at::Tensor& cu_seqlens, int64_t tokens) {
-  const auto type = cu_seqlens.scalar_type();
-  QVNO_EXPECT_TYPE(type == at::kInt || type == at::kLong, op, "cu_seqlens", "int32 or int64", type);
-  QVNO_EXPECT(cu_seqlens.device().is_cpu(), op, "cu_seqlens", "a tensor on the cpu like the others",
-              cu_seqlens.device());
+void check_indices(const char* op, const char* argument, const at::Tensor& indices, at::Device device) {
+  const auto type = indices.scalar_type();
+  QVNO_EXPECT_TYPE(type == at::kInt || type == at::kLong, op, argument, "int32 or int64", type);
+  check_device(op, argument, indices, device);
+}
+
+std::optional<std::vector<int64_t>> contents_to_check(const at::Tensor& indices) {
+  constexpr const char* kVariable = "QWEN_VL_NPU_OPS_CHECK";
+  if (!indices.is_cpu()) {
+    const char* set = std::getenv(kVariable);
+    const std::string value = set ? set : "0";
+    TORCH_CHECK_VALUE(value == "0" || value == "1", kVariable, ": expected 0 or 1, got ", value);
+    if (value == "0") return std::nullopt;
+  }
+  const at::Tensor wide = indices.to(at::kCPU, at::kLong).contiguous();
+  const int64_t* first = wide.const_data_ptr<int64_t>();
+  return std::vector<int64_t>(first, first + wide.numel());
+}
+
+std::optional<std::vector<int64_t>> checked_cu_seqlens(const char* op, const at::Tensor& cu_seqlens,
+                                                       int64_t tokens, at::Device device) {
+  check_indices(op, "cu_seqlens", cu_seqlens, device);
   QVNO_EXPECT(cu_seqlens.dim() == 1 && cu_seqlens.size(0) >= 1, op, "cu_seqlens",
               "one dimension with at least the leading 0", c10::str("shape ", cu_seqlens.sizes()));
-  const at::Tensor wide = cu_seqlens.to(at::kLong).contiguous();
-  const int64_t* first = wide.const_data_ptr<int64_t>();
-  std::vector<int64_t> ends(first, first + wide.numel());
+  const auto contents = contents_to_check(cu_seqlens);
+  if (!contents) return contents;
+  const std::vector<int64_t>& ends = *contents;
   QVNO_EXPECT(ends.front() == 0, op, "cu_seqlens", "cumulative lengths that start at 0",
               c10::str(ends.front(), " at index 0"));
   for (size_t i = 1; i < ends.size(); ++i) {
@@ -127,7 +151,7 @@ std::vector<int64_t> checked_cu_seqlens(const char* op, const at::Tensor& cu_seq
   }
   QVNO_EXPECT(ends.back() <= tokens, op, "cu_seqlens",
               c10::str("a last value of at most ", tokens, " tokens"), ends.back());
-  return ends;
+  return contents;
 }
 
 float checked_scale(const char* op, std::optional<double> scale, int64_t head_dim) {
@@ -191,7 +215,7 @@ bool has_distinct_elements(const at::Tensor& tensor) {
 void check_out(const char* op, const char* argument, const at::Tensor& out, at::IntArrayRef shape,
                const at::Tensor& like, const char* like_name, at::TensorList inputs) {
   check_same_dtype(op, argument, out, like, like_name);
-  check_tensor(op, argument, out, static_cast<int64_t>(shape.size()));
+  check_tensor(op, argument, out, static_cast<int64_t>(shape.size()), like.device());
   QVNO_EXPECT(out.sizes() == shape, op, argument, c10::str("shape ", shape), c10::str("shape ", out.sizes()));
   QVNO_EXPECT(has_distinct_elements(out), op, argument, "a tensor whose elements are all distinct",
               c10::str("strides ", out.strides()));

@@ -29,8 +29,12 @@ DType checked_dtype(const char* op, const char* argument, const at::Tensor& tens
 void check_same_dtype(const char* op, const char* argument, const at::Tensor& tensor, const at::Tensor& like,
                       const char* like_name);
 
-// A strided tensor on the CPU with `dims` dimensions, the last of them contiguous.
-void check_tensor(const char* op, const char* argument, const at::Tensor& tensor, int64_t dims);
+// All tensors of a call live where its first one does.
+void check_device(const char* op, const char* argument, const at::Tensor& tensor, at::Device device);
+
+// A strided tensor on `device` with `dims` dimensions, the last of them contiguous.
+void check_tensor(const char* op, const char* argument, const at::Tensor& tensor, int64_t dims,
+                  at::Device device);
 
 // An even head size in [2, 256].
 void check_head_dim(const char* op, const char* argument, int64_t head_dim);
@@ -46,8 +50,17 @@ int64_t checked_padded_dim(const char* op, const at::Tensor& qkv, int64_t num_he
 RotaryTable checked_table(const char* op, const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& qkv,
                           int64_t head_dim, int64_t padded_dim, int64_t out_dim, bool interleaved);
 
-// The contents of cu_seqlens, checked: starts at 0, never decreases, ends at or before `tokens`.
-std::vector<int64_t> checked_cu_seqlens(const char* op, const at::Tensor& cu_seqlens, int64_t tokens);
+// An int32 or int64 tensor on `device`.
+void check_indices(const char* op, const char* argument, const at::Tensor& indices, at::Device device);
+
+// The contents of an index tensor, where they are to be checked: always on the CPU; on an NPU, where reading
+// waits for the device, only under QWEN_VL_NPU_OPS_CHECK=1.
+std::optional<std::vector<int64_t>> contents_to_check(const at::Tensor& indices);
+
+// The contents of cu_seqlens, if they are to be checked: start at 0, never decrease, end at or before
+// `tokens`.
+std::optional<std::vector<int64_t>> checked_cu_seqlens(const char* op, const at::Tensor& cu_seqlens,
+                                                       int64_t tokens, at::Device device);
 
 // scale, or head_dim^-0.5 where it is none; a NaN or infinite scale is a ValueError.
 float checked_scale(const char* op, std::optional<double> scale, int64_t head_dim);

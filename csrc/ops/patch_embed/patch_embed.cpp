@@ -10,6 +10,7 @@
 #include "common/checks.h"
 #include "common/parallel.h"
 #include "cpu/kernels.h"
+#include "npu/back_end.h"
 
 namespace qwen_vl_npu_ops {
 namespace {
@@ -24,26 +25,25 @@ constexpr int64_t kPanelRows = 2048;
 constexpr int64_t kTile = 16;
 
 struct PatchEmbed {
-  at::Tensor pixels;          // [T, K]
-  at::Tensor weight;          // [hidden, K]
-  at::Tensor bias;            // [hidden] or undefined
-  std::vector<int64_t> rows;  // row_index, or empty
-  bool has_index;
+  at::Tensor pixels;                         // [T, K]
+  at::Tensor weight;                         // [hidden, K]
+  at::Tensor bias;                           // [hidden] or undefined
+  at::Tensor row_index;                      // [out_rows] or undefined
+  std::optional<std::vector<int64_t>> rows;  // row_index on the host, where it was read
   int64_t out_rows;
+
+  bool has_index() const { return row_index.defined(); }
 };
 
-std::vector<int64_t> checked_row_index(const at::Tensor& row_index, int64_t tokens) {
-  const auto type = row_index.scalar_type();
-  QVNO_EXPECT_TYPE(type == at::kInt || type == at::kLong, kOp, "row_index", "int32 or int64", type);
-  QVNO_EXPECT(row_index.device().is_cpu(), kOp, "row_index", "a tensor on the cpu like the others",
-              row_index.device());
+std::optional<std::vector<int64_t>> checked_row_index(const at::Tensor& row_index, int64_t tokens,
+                                                      at::Device device) {
+  check_indices(kOp, "row_index", row_index, device);
   QVNO_EXPECT(row_index.dim() == 1, kOp, "row_index", "one dimension", c10::str("shape ", row_index.sizes()));
-  const at::Tensor wide = row_index.to(at::kLong).contiguous();
-  const int64_t* first = wide.const_data_ptr<int64_t>();
-  std::vector<int64_t> rows(first, first + wide.numel());
-  for (size_t i = 0; i < rows.size(); ++i) {
-    QVNO_EXPECT(rows[i] >= 0 && rows[i] < tokens, kOp, "row_index",
-                c10::str("rows from 0 to ", tokens - 1, " of pixels"), c10::str(rows[i], " at index ", i));
+  auto rows = contents_to_check(row_index);
+  for (size_t i = 0; rows && i < rows->size(); ++i) {
+    const int64_t row = (*rows)[i];
+    QVNO_EXPECT(row >= 0 && row < tokens, kOp, "row_index",
+                c10::str("rows from 0 to ", tokens - 1, " of pixels"), c10::str(row, " at index ", i));
   }
   return rows;
 }
@@ -56,9 +56,8 @@ PatchEmbed checked(const at::Tensor& pixels, const at::Tensor& weight, const std
   QVNO_EXPECT_TYPE(pixels.scalar_type() == at::kFloat || pixels.scalar_type() == weight.scalar_type(), kOp,
                    "pixels", c10::str("float32 or weight's dtype ", weight.scalar_type()),
                    pixels.scalar_type());
-  check_tensor(kOp, "pixels", pixels, 2);
-  QVNO_EXPECT(weight.device().is_cpu(), kOp, "weight", "a tensor on the cpu like the others",
-              weight.device());
+  check_tensor(kOp, "pixels", pixels, 2, pixels.device());
+  check_device(kOp, "weight", weight, pixels.device());
   QVNO_EXPECT(weight.dim() == 2 || weight.dim() == 5, kOp, "weight",
               "[hidden, C*tp*p*p] or Conv3d's [hidden, C, tp, p, p]", c10::str("shape ", weight.sizes()));
   QVNO_EXPECT(weight.size(0) >= 1 && weight.numel() / weight.size(0) >= 1, kOp, "weight",
@@ -70,14 +69,16 @@ PatchEmbed checked(const at::Tensor& pixels, const at::Tensor& weight, const std
               c10::str("shape ", pixels.sizes()));
   if (bias && bias->defined()) {
     check_same_dtype(kOp, "bias", *bias, weight, "weight");
-    check_tensor(kOp, "bias", *bias, 1);
+    check_tensor(kOp, "bias", *bias, 1, pixels.device());
     QVNO_EXPECT(bias->size(0) == weight.size(0), kOp, "bias", c10::str("[", weight.size(0), "]"),
                 c10::str("shape ", bias->sizes()));
     e.bias = *bias;
   }
-  e.has_index = row_index && row_index->defined();
-  if (e.has_index) e.rows = checked_row_index(*row_index, pixels.size(0));
-  e.out_rows = e.has_index ? static_cast<int64_t>(e.rows.size()) : pixels.size(0);
+  if (row_index && row_index->defined()) {
+    e.rows = checked_row_index(*row_index, pixels.size(0), pixels.device());
+    e.row_index = *row_index;
+  }
+  e.out_rows = e.has_index() ? e.row_index.numel() : pixels.size(0);
   return e;
 }
 
@@ -107,12 +108,12 @@ void gemm(const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bi
 // Pixel rows [first, first + rows) of the result's order, in the weight's dtype.
 void gather(const PatchEmbed& e, int64_t first, int64_t rows, const at::Tensor& panel) {
   const CpuKernels& kernels = checked_cpu_kernels();
-  const at::Tensor source = e.has_index ? e.pixels : e.pixels.narrow(0, first, rows);
+  const at::Tensor source = e.has_index() ? e.pixels : e.pixels.narrow(0, first, rows);
   const GatherRowsParams p = {
       .src = source.const_data_ptr(),
       .src_dtype = checked_dtype(kOp, "pixels", source),
       .src_stride = source.stride(0),
-      .index = e.has_index ? e.rows.data() + first : nullptr,
+      .index = e.has_index() ? e.rows->data() + first : nullptr,
       .dst = panel.mutable_data_ptr(),
       .dst_dtype = checked_dtype(kOp, "weight", panel),
       .columns = source.size(1),
@@ -121,7 +122,15 @@ void gather(const PatchEmbed& e, int64_t first, int64_t rows, const at::Tensor& 
   for_each_task(rows, kRowsPerTask, [&](int64_t begin, int64_t end) { kernels.gather_rows(p, begin, end); });
 }
 
+void run_on_npu(const PatchEmbed& e, const at::Tensor& out) {
+  if (const NpuKernels* kernels = live_npu_kernels())
+    kernels->patch_embed(e.pixels, e.weight, e.bias, e.row_index, out);
+  else
+    compose_on_npu(kOp, {e.pixels, e.weight, e.bias, e.row_index, out});
+}
+
 void run(const PatchEmbed& e, const at::Tensor& out) {
+  if (!out.is_cpu()) return run_on_npu(e, out);
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   const auto dtype = e.weight.scalar_type();
   // Few CPUs have an fp16 GEMM, and ATen's stand-in takes several times as long as the casts and the fp32
@@ -134,7 +143,7 @@ void run(const PatchEmbed& e, const at::Tensor& out) {
     weight = pad_to_tile(weight);
     if (bias.defined()) bias = pad_to_tile(bias);
   }
-  const bool as_it_is = !e.has_index && e.pixels.scalar_type() == compute && dtype == compute;
+  const bool as_it_is = !e.has_index() && e.pixels.scalar_type() == compute && dtype == compute;
   const int64_t panel_rows = as_it_is ? 0 : std::min(kPanelRows, e.out_rows);
   const at::Tensor panel = at::empty({panel_rows, e.pixels.size(1)}, e.weight.options());
   for (int64_t first = 0, rows = 0; first < e.out_rows; first += rows) {
@@ -162,16 +171,24 @@ void patch_embed_out(const at::Tensor& pixels, const at::Tensor& weight,
   const std::array<int64_t, 2> shape = {e.out_rows, e.weight.size(0)};
   std::vector<at::Tensor> inputs = {pixels, weight};
   if (e.bias.defined()) inputs.push_back(e.bias);
-  if (e.has_index) inputs.push_back(*row_index);
+  if (e.has_index()) inputs.push_back(*row_index);
   check_out(kOp, "out", out, shape, weight, "weight", inputs);
   run(e, out);
+}
+
+void implement(torch::Library& m) {
+  m.impl("patch_embed", patch_embed);
+  m.impl("patch_embed_out", patch_embed_out);
 }
 
 }  // namespace
 
 TORCH_LIBRARY_IMPL(qwen_vl_npu_ops, CPU, m) {
-  m.impl("patch_embed", patch_embed);
-  m.impl("patch_embed_out", patch_embed_out);
+  implement(m);
+}
+
+TORCH_LIBRARY_IMPL(qwen_vl_npu_ops, PrivateUse1, m) {
+  implement(m);
 }
 
 }  // namespace qwen_vl_npu_ops

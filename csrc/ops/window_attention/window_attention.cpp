@@ -8,22 +8,29 @@
 #include "common/checks.h"
 #include "common/parallel.h"
 #include "cpu/kernels.h"
+#include "npu/back_end.h"
 
 namespace qwen_vl_npu_ops {
 namespace {
 
 constexpr const char* kOp = "window_attention";
 
-// Everything but out and the contents of cu_seqlens.
-WindowAttentionParams checked_params(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                     std::optional<double> scale) {
+// Checked arguments, all but out.
+struct Call {
+  at::Tensor q, k, v, cu_seqlens;
+  std::optional<std::vector<int64_t>> ends;  // cu_seqlens on the host, where it was read
+  WindowAttentionParams p;
+};
+
+Call checked_call(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& cu_seqlens,
+                  std::optional<double> scale) {
   WindowAttentionParams p{};
   p.dtype = checked_dtype(kOp, "q", q);
   check_same_dtype(kOp, "k", k, q, "q");
   check_same_dtype(kOp, "v", v, q, "q");
-  check_tensor(kOp, "q", q, 3);
-  check_tensor(kOp, "k", k, 3);
-  check_tensor(kOp, "v", v, 3);
+  check_tensor(kOp, "q", q, 3, q.device());
+  check_tensor(kOp, "k", k, 3, q.device());
+  check_tensor(kOp, "v", v, 3, q.device());
   check_head_dim(kOp, "q", q.size(2));
   check_head_dim(kOp, "v", v.size(2));
   QVNO_EXPECT(k.size(0) == q.size(0) && k.size(2) == q.size(2), kOp, "k",
@@ -50,15 +57,28 @@ WindowAttentionParams checked_params(const at::Tensor& q, const at::Tensor& k, c
   p.head_dim = q.size(2);
   p.value_dim = v.size(2);
   p.scale = checked_scale(kOp, scale, p.head_dim);
-  return p;
+  auto ends = checked_cu_seqlens(kOp, cu_seqlens, p.tokens, q.device());
+  p.segments = cu_seqlens.size(0) - 1;
+  return {q, k, v, cu_seqlens, std::move(ends), p};
 }
 
-void run(WindowAttentionParams& p, const std::vector<int64_t>& ends, const at::Tensor& out) {
-  p.cu_seqlens = ends.data();
-  p.segments = static_cast<int64_t>(ends.size()) - 1;
+void run_on_npu(const Call& call, const at::Tensor& out) {
+  const WindowAttentionParams& p = call.p;
+  // fp32 attention has no kernel: the cube core would round it.
+  const NpuKernels* kernels = p.dtype == DType::kFloat32 ? nullptr : live_npu_kernels();
+  if (kernels)
+    kernels->window_attention(p, call.cu_seqlens);
+  else
+    compose_on_npu(kOp, {call.q, call.k, call.v, call.cu_seqlens, static_cast<double>(p.scale), out});
+}
+
+void run(Call& call, const at::Tensor& out) {
+  WindowAttentionParams& p = call.p;
   p.out = out.mutable_data_ptr();
   p.out_token_stride = out.stride(0);
   p.out_head_stride = out.stride(1);
+  if (!out.is_cpu()) return run_on_npu(call, out);
+  p.cu_seqlens = call.ends->data();
   const CpuKernels& kernels = checked_cpu_kernels();
   for_each_task(kernels.window_attention_tasks(p), 1,
                 [&](int64_t begin, int64_t end) { kernels.window_attention(p, begin, end); });
@@ -67,28 +87,34 @@ void run(WindowAttentionParams& p, const std::vector<int64_t>& ends, const at::T
 at::Tensor window_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const at::Tensor& cu_seqlens, std::optional<double> scale,
                             std::optional<int64_t> /*max_seqlen*/) {
-  WindowAttentionParams p = checked_params(q, k, v, scale);
-  const std::vector<int64_t> ends = checked_cu_seqlens(kOp, cu_seqlens, p.tokens);
-  const at::Tensor out = at::empty({p.tokens, p.heads, p.value_dim}, q.options());
-  run(p, ends, out);
+  Call call = checked_call(q, k, v, cu_seqlens, scale);
+  const at::Tensor out = at::empty({call.p.tokens, call.p.heads, call.p.value_dim}, q.options());
+  run(call, out);
   return out;
 }
 
 void window_attention_out(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                           const at::Tensor& cu_seqlens, std::optional<double> scale,
                           std::optional<int64_t> /*max_seqlen*/, at::Tensor& out) {
-  WindowAttentionParams p = checked_params(q, k, v, scale);
-  const std::vector<int64_t> ends = checked_cu_seqlens(kOp, cu_seqlens, p.tokens);
-  const std::array<int64_t, 3> shape = {p.tokens, p.heads, p.value_dim};
+  Call call = checked_call(q, k, v, cu_seqlens, scale);
+  const std::array<int64_t, 3> shape = {call.p.tokens, call.p.heads, call.p.value_dim};
   check_out(kOp, "out", out, shape, q, "q", {q, k, v, cu_seqlens});
-  run(p, ends, out);
+  run(call, out);
+}
+
+void implement(torch::Library& m) {
+  m.impl("window_attention", window_attention);
+  m.impl("window_attention_out", window_attention_out);
 }
 
 }  // namespace
 
 TORCH_LIBRARY_IMPL(qwen_vl_npu_ops, CPU, m) {
-  m.impl("window_attention", window_attention);
-  m.impl("window_attention_out", window_attention_out);
+  implement(m);
+}
+
+TORCH_LIBRARY_IMPL(qwen_vl_npu_ops, PrivateUse1, m) {
+  implement(m);
 }
 
 }  // namespace qwen_vl_npu_ops
