@@ -19,6 +19,9 @@ class CMakeBuild(build_ext):
 
         sanitize = os.environ.get("QWEN_VL_NPU_OPS_SANITIZE", "0") == "1"
         tree = ROOT / "build" / ("cmake-asan" if sanitize else "cmake")
+        npu = os.environ.get("QWEN_VL_NPU_OPS_NPU", "auto")
+        if npu not in ("auto", "on", "off"):
+            raise SystemExit(f"QWEN_VL_NPU_OPS_NPU: expected auto, on or off, got {npu!r}")
         in_place = self.inplace or getattr(self, "editable_mode", False)
         prefix = ROOT / "python" if in_place else Path(self.build_lib).resolve()
         configure = [
@@ -26,6 +29,7 @@ class CMakeBuild(build_ext):
             f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-DQVNO_SANITIZE={'ON' if sanitize else 'OFF'}",
+            f"-DQVNO_NPU={npu.upper()}",
         ]
         subprocess.run(configure, check=True)
         subprocess.run(["cmake", "--build", str(tree), "--parallel", str(os.cpu_count())], check=True)

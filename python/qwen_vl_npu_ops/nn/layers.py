@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import _checks, ops
+from .. import _checks, _fused, ops
 from ..plan import inverse_frequencies
 
 NormLayer = Callable[[int], nn.Module]
@@ -75,6 +75,8 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`x [..., hidden_size]` -> the same shape and dtype."""
         _checks.last_dim("x", x, self.hidden_size)
+        if _fused.fused("rms_norm", x.device):
+            return _fused.rms_norm(x, self.weight, self.eps)
         return F.rms_norm(x, (self.hidden_size,), self.weight, self.eps)
 
 
@@ -84,7 +86,10 @@ def act_and_mul(activation: Activation, gate_up: Tensor) -> Tensor:
     return activation(gate) * up
 
 
-silu_and_mul: Activation = partial(act_and_mul, F.silu)
+def silu_and_mul(gate_up: Tensor) -> Tensor:
+    """silu(gate) * up, for `gate_up [..., 2*I]` -> `[..., I]`: SwiGLU."""
+    return _fused.swiglu(gate_up) if _fused.fused("swiglu", gate_up.device) else act_and_mul(F.silu, gate_up)
+
 
 ACT_AND_MUL: dict[str, Activation] = {
     "silu": silu_and_mul,

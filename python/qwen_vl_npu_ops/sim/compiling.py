@@ -12,16 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from .._cache import cache_dir
 from .devices import Device
 from .native import CompileError, include_dir, native, runtime_library
-
-
-def _cache_dir() -> Path:
-    root = os.environ.get("QWEN_VL_NPU_OPS_CACHE")
-    if root:
-        return Path(root) / "sim"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "qwen_vl_npu_ops" / "sim"
-
 
 _LAUNCH = re.compile(r"([A-Za-z_][\w:]*)\s*((?:<[^<>;{}()]*>)?)\s*<<<(.*?)>>>\s*\(", re.DOTALL)
 _QUALIFIED = re.compile(
@@ -172,7 +165,7 @@ def compile(
     command = [_compiler(), "-std=c++17", "-O2", "-g1", "-fPIC", "-shared", "-Wno-attributes", "-fvisibility=hidden"]
     command += [f"-I{d}" for d in includes] + [f"-D{d}" for d in defines] + list(flags)
     library = runtime_library()
-    cache = _cache_dir()
+    cache = cache_dir("sim")
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
         unit = Path(scratch) / "unit.cpp"
