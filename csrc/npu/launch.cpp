@@ -17,8 +17,10 @@ const Chip& current_chip() {
     const std::string prefix = "Ascend";
     const Chip* found = soc.rfind(prefix, 0) == 0 ? find_chip(soc.c_str() + prefix.size()) : nullptr;
     std::string supported;
-    for (const Chip& other : all_chips()) supported += (supported.empty() ? "" : ", ") + std::string(other.name);
-    TORCH_CHECK(found, "qwen_vl_npu_ops: no kernels for the chip '", soc, "'; there are some for ", supported);
+    for (const Chip& other : all_chips())
+      supported += (supported.empty() ? "" : ", ") + std::string(other.name);
+    TORCH_CHECK(found, "qwen_vl_npu_ops: no kernels for the chip '", soc, "'; there are some for ",
+                supported);
     return *found;
   }();
   return chip;

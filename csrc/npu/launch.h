@@ -1,5 +1,6 @@
-// How a kernel gets onto an NPU: at the end of torch_npu's task queue, on its current stream, with a workspace from
-// its caching allocator. The host waits for nothing and copies nothing, so that a stream can be captured.
+// How a kernel gets onto an NPU: at the end of torch_npu's task queue, on its current stream, with a
+// workspace from its caching allocator. The host waits for nothing and copies nothing, so that a stream can
+// be captured.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -39,7 +40,8 @@ Launch<Tiling> tiled(const char* op, Launch<Tiling> (*tile)(const Shape&, const 
 // Enqueues launch_<op>(blocks, stream, pointers..., tiling).
 template <class Tiling, class... Pointers>
 void launch(const char* op, at::Device device, const Launch<Tiling>& how,
-            void (*function)(uint32_t, void*, Pointers..., Tiling), std::type_identity_t<Pointers>... pointers) {
+            void (*function)(uint32_t, void*, Pointers..., Tiling),
+            std::type_identity_t<Pointers>... pointers) {
   if (how.blocks == 0) return;
   enqueue(op, device, [=](void* stream) { function(how.blocks, stream, pointers..., how.tiling); });
 }
