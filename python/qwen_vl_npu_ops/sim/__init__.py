@@ -9,6 +9,7 @@ What the hardware would not do, and every race, is a :class:`SimulatorError` tha
 operand and source line. Times are estimates of a model. See ``docs/simulator.md``.
 """
 
+from . import bounds
 from .compiling import Library, compile, rewrite
 from .devices import Device, Fault, Record, Site, chips, device
 from .native import CompileError, SimulatorError, include_dir
@@ -21,6 +22,7 @@ __all__ = [
     "Record",
     "SimulatorError",
     "Site",
+    "bounds",
     "chips",
     "compile",
     "device",

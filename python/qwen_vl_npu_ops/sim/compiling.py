@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .._cache import cache_dir
+from .bounds import Work
 from .devices import Device
 from .native import CompileError, include_dir, native, runtime_library
 
@@ -202,13 +203,14 @@ class Library:
         """The names of the kernels and launch functions in the library."""
         return tuple(self._entries)
 
-    def launch(self, kernel: str, blocks: int, *arguments: Any) -> None:
+    def launch(self, kernel: str, blocks: int, *arguments: Any, work: Work | None = None) -> None:
         """Run ``kernel`` (or a ``launch_...`` function) with ``blocks`` blocks on the current device.
 
         Pointers take CPU tensors or arrays, or None; numbers take Python numbers; structs by value take bytes or a
-        ``ctypes.Structure`` of their size. Raises ValueError or TypeError for arguments that do not fit,
+        ``ctypes.Structure`` of their size. ``work``, of :mod:`~qwen_vl_npu_ops.sim.bounds`, is what the record's bound
+        comes from. Raises ValueError or TypeError for arguments that do not fit,
         :class:`SimulatorError` for what the kernel does wrong.
         """
         if kernel not in self._entries:
             raise ValueError(f"kernel: expected one of {', '.join(self.kernels) or 'none'}, got {kernel!r}")
-        Device.current().launch(self._entries[kernel], blocks, arguments)
+        Device.current().launch(self._entries[kernel], blocks, arguments, work)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from .bounds import Bound, Work
 from .native import native
 
 
@@ -47,8 +48,8 @@ class Record:
     """One launch; cycles and microseconds are estimates.
 
     ``busy`` is each pipe's share of the time, averaged over the cores that have it. ``bytes`` counts what instructions
-    read and wrote in each memory (``hbm`` and ``l2``: where GM traffic was served). ``bound_us`` and ``bound_by`` are
-    set for the operators that have a closed formula.
+    read and wrote in each memory (``hbm`` and ``l2``: where GM traffic was served). ``bounds_us`` has the least time of
+    each pipe and memory where the operation has a closed formula (:mod:`~qwen_vl_npu_ops.sim.bounds`).
     """
 
     kernel: str
@@ -61,8 +62,27 @@ class Record:
     cores: dict[str, float]
     instructions: int
     repeats: int
-    bound_us: float | None = None
-    bound_by: str | None = None
+    bounds_us: dict[str, float] | None = None
+
+    @property
+    def bound_us(self) -> float | None:
+        """The largest of the bounds, which no kernel can beat; None without a formula."""
+        return Bound(self.bounds_us).us if self.bounds_us else None
+
+    @property
+    def bound_by(self) -> str | None:
+        """The pipe or memory whose bound that is."""
+        return Bound(self.bounds_us).by if self.bounds_us else None
+
+    @property
+    def ratio(self) -> float | None:
+        """The time as a multiple of the bound."""
+        return self.time_us / self.bound_us if self.bound_us else None
+
+    @property
+    def busiest(self) -> str:
+        """The pipe with the largest share of the time: what bound this kernel, whatever binds the operation."""
+        return max(self.busy, key=lambda pipe: self.busy[pipe])
 
 
 def chips() -> list[str]:
@@ -111,6 +131,8 @@ class Device:
 
     def __init__(self, chip: str, l2: str, faults: Sequence[Fault], auto_sync: bool, races: bool, trace: bool) -> None:
         self._machine = native().Machine(chip, l2 == "warm", auto_sync, races, trace)
+        self.chip, self.l2 = chip, l2
+        self._bounds: dict[int, dict[str, float]] = {}  # by launch
         self._tracing = trace
         self._mapped: dict[tuple[int, int], _Mapped] = {}
         for fault in faults:
@@ -172,7 +194,7 @@ class Device:
             raise ValueError(f"{name}: expected a struct of {size} bytes, got {len(data)}")
         return data
 
-    def launch(self, entry: Any, blocks: int, arguments: Sequence[Any]) -> None:
+    def launch(self, entry: Any, blocks: int, arguments: Sequence[Any], work: Work | None = None) -> None:
         """Run an entry of a library; :meth:`Library.launch` is what users call."""
         parameters = entry.parameters
         values = [blocks, None, *arguments] if entry.launcher else list(arguments)
@@ -195,13 +217,16 @@ class Device:
         for address, host, size in self._spans:
             self._machine.copy(address, host, size)
         self._machine.call(entry, blocks, packed)
+        if work:
+            self._bounds[len(self._machine.reports()) - 1] = work.bound(self.chip, self.l2).terms
         for address, host, size in self._spans:
             if size and self._machine.written(address):
                 self._machine.copy(host, address, size)
 
     def report(self) -> list[Record]:
         """One record per launch so far."""
-        return [Record(**fields) for fields in self._machine.reports()]
+        reports = self._machine.reports()
+        return [Record(**fields, bounds_us=self._bounds.get(i)) for i, fields in enumerate(reports)]
 
     def sites(self) -> list[Site]:
         """The call sites that executed, in the order of their first execution."""
