@@ -73,7 +73,7 @@ void plain(Core& core, const CopyOp& op) {
     from += op.length + op.src_gap;
     to += dst_length + op.dst_gap;
   }
-  transfer.charge(op.count, op.length);
+  transfer.charge();
 }
 
 void pad_in(Core& core, const CopyOp& op) {
@@ -107,7 +107,7 @@ void pad_in(Core& core, const CopyOp& op) {
       shadow.mark_unwritten(static_cast<uint32_t>(to + body), static_cast<uint32_t>(to + row));
     }
   }
-  transfer.charge(op.count, op.length);
+  transfer.charge();
 }
 
 void pad_out(Core& core, const CopyOp& op) {
@@ -122,7 +122,7 @@ void pad_out(Core& core, const CopyOp& op) {
     from += round_up(op.length, kBlock) + op.src_gap;
     to += op.length + op.dst_gap;
   }
-  transfer.charge(op.count, op.length);
+  transfer.charge();
 }
 
 void check_nd2nz(Core& core, const CopyOp& op) {
@@ -174,8 +174,7 @@ void nd2nz(Core& core, const CopyOp& op) {
       }
     }
   }
-  transfer.charge_nd2nz(op.matrices * op.n, op.d * size,
-                        op.src_d * size % kBlock != 0 || op.src.address % kBlock != 0);
+  transfer.charge(Work::Move, true);
 }
 
 void run(Core& core, const CopyOp& op) {

@@ -96,10 +96,7 @@ const Fault* Core::visit(const Call& call) {
 
 void Core::before_issue(Pipe p, const Call& call) {
   PipeState &scalar = state(Pipe::S), &target = state(p);
-  if (p != Pipe::S) {
-    scalar.time += cost::kIssue;
-    scalar.busy += cost::kIssue;
-  }
+  if (p != Pipe::S) charge_issue();
   if (!target.starts.empty()) {
     // A full issue queue stalls the scalar pipe until its oldest instruction starts.
     scalar.time = std::max(scalar.time, target.starts[target.count % target.starts.size()]);
@@ -108,6 +105,14 @@ void Core::before_issue(Pipe p, const Call& call) {
                 target.held.front().reason,
             call);
   }
+}
+
+void Core::charge_issue() {
+  PipeState& scalar = state(Pipe::S);
+  const double start = scalar.time;
+  scalar.time += cost::kIssue;
+  scalar.busy += cost::kIssue;
+  if (machine.options.trace) machine.trace.push_back({id, Pipe::S, start, scalar.time, site, 0});
 }
 
 void Core::begin(Pipe p, const Call& call) {
@@ -380,27 +385,31 @@ uint8_t* Core::write(const Operand& operand, uint64_t address, uint64_t bytes, c
   return memory.bytes.data() + begin;
 }
 
-void Core::occupy(const Instruction& instruction, uint64_t gm_bytes, uint64_t gm_missed) {
+void Core::occupy(const Instruction& instruction) {
   PipeState& state = this->state(pipe);
-  double duration = cycles(instruction, machine.chip);
+  const Cost cost = cost_of(instruction);
+  // A pipe fills while the instruction before still runs: only what started late shows its latency.
+  const double ready = std::max(state.ready, state.issued_at);
   const double start = std::max(state.time, state.issued_at);
-  if (gm_bytes) {
+  double end = std::max(start, ready + cost.fill) + cost.cycles;
+  if (cost.l2_bytes > 0) {
     // Shared bandwidth can only make it slower than it would be alone.
-    const double rate = static_cast<double>(gm_bytes) / duration;
-    double end = machine.l2_ledger->book(start, static_cast<double>(gm_bytes), rate);
-    if (gm_missed) end = std::max(end, machine.hbm_ledger->book(start, static_cast<double>(gm_missed), rate));
-    duration = std::max(duration, end - start);
-    machine.report.hbm_bytes += gm_missed;
-    machine.report.l2_bytes += gm_bytes - gm_missed;
+    end = std::max(end, machine.l2_ledger->book(start, cost.l2_bytes, cost.l2_bytes / (end - start)));
+    if (cost.hbm_bytes > 0)
+      end = std::max(end, machine.hbm_ledger->book(start, cost.hbm_bytes, cost.hbm_bytes / (end - start)));
+    machine.report.hbm_bytes += instruction.missed;
+    machine.report.l2_bytes += instruction.bytes - std::min(instruction.bytes, instruction.missed);
   }
-  state.time = start + duration;
-  state.busy += duration;
+  end = std::max(end, state.floor);
+  state.floor = 0;
+  state.started = start;
+  state.time = end;
+  state.busy += end - start;
   if (!state.starts.empty()) state.starts[state.count % state.starts.size()] = start;
   ++state.count;
   machine.report.repeats += static_cast<uint64_t>(instruction.repeats);
-  if (machine.options.trace)
-    machine.trace.push_back({id, pipe, start, start + duration, site, instruction.bytes});
-  if (gm_bytes) machine.maybe_yield(*this, state.time);
+  if (machine.options.trace) machine.trace.push_back({id, pipe, start, end, site, instruction.bytes});
+  if (cost.l2_bytes > 0) machine.maybe_yield(*this, end);
 }
 
 // ---- failure ----
@@ -410,12 +419,14 @@ void Core::take_unit_flag(uint64_t address) {
   if (found == unit_flags.end()) return;
   PipeState& state = this->state(pipe);
   state.known.learn(found->second.known);
-  state.time = std::max(state.time, found->second.time);
+  // Fixpipe follows Mmad in steps of 512 bytes, and the next Mmad Fixpipe: the two overlap.
+  state.wait_until(found->second.start);
+  state.floor = std::max(state.floor, found->second.end);
 }
 
 void Core::give_unit_flag(uint64_t address) {
   const PipeState& state = this->state(pipe);
-  UnitFlag flag{state.known, state.time};
+  UnitFlag flag{state.known, state.started, state.time};
   flag.known.own[static_cast<int>(pipe)] = state.last;
   unit_flags[address] = flag;
 }

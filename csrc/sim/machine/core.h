@@ -4,6 +4,7 @@
 
 #include <sim/machine.h>
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <map>
@@ -43,15 +44,23 @@ struct Held {
 };
 
 struct PipeState {
-  double time = 0;  // when the pipe is free
+  double time = 0;   // when the pipe is free
+  double ready = 0;  // when what its next instruction waited for had come
+  double floor = 0;  // what its next instruction cannot finish before
   double busy = 0;
   uint32_t last = 0;  // number of the last instruction it executed
   Knowledge known;
   uint64_t learned = 0;  // version of the issue knowledge that it has
   double issued_at = 0;  // when the instruction being executed left the scalar pipe
+  double started = 0;    // when the last instruction started
   std::deque<Held> held;
   std::vector<double> starts;  // ring of start times, for queues of limited depth
   uint64_t count = 0;
+
+  void wait_until(double moment) {
+    time = std::max(time, moment);
+    ready = std::max(ready, moment);
+  }
 };
 
 struct Event {
@@ -118,7 +127,7 @@ class Core {
   bool small_mmad = false;  // the Mmad being executed is not ordered after the last one by itself
   struct UnitFlag {
     Knowledge known;
-    double time = 0;
+    double start = 0, end = 0;  // of the instruction that gave it
   };
   std::unordered_map<uint64_t, UnitFlag> unit_flags;  // by L0C address
   uint32_t load3d_h = 0, load3d_w = 0;
@@ -179,7 +188,8 @@ class Core {
   uint8_t* write(const Operand& operand, uint64_t address, uint64_t bytes, const char* which);
   void in_bounds(const Operand& operand, uint64_t address, uint64_t bytes, const char* which);
   void aligned(const Operand& operand, uint64_t unit, const char* which);
-  void occupy(const Instruction& instruction, uint64_t gm_bytes = 0, uint64_t gm_missed = 0);
+  void occupy(const Instruction& instruction);
+  void charge_issue();  // S: handing an instruction to a pipe, or setting a register
 
   // Keep `retry` and all that follows on pipe `p` until it returns true.
   void hold_until(Pipe p, const Call& call, std::string reason, std::function<bool()> retry);

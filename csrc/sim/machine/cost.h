@@ -3,8 +3,6 @@
 
 #include <sim/machine.h>
 
-#include "../../chip/chip.h"
-
 namespace ascend_sim {
 
 enum class Work : uint8_t { Scalar, ScalarGm, Vector, Move, Mmad, Fixpipe, Flag };
@@ -19,27 +17,32 @@ struct Instruction {
   bool counter_tail = false;             // vector: counter mode off a whole repeat
   double read_read = 0, read_write = 0;  // vector: repeats with UB bank conflicts
   Memory from = Memory::UB, to = Memory::UB;
-  uint64_t bytes = 0;   // moved
-  uint64_t bursts = 1;  // movement: pieces that are contiguous in GM
-  uint64_t burst_bytes = 0;
-  bool nd2nz = false, misaligned_gm = false, misaligned_ub = false;
+  uint64_t bytes = 0;       // moved
+  uint64_t bursts = 0;      // pieces that are contiguous in GM
+  uint64_t missed = 0;      // bytes of HBM traffic: lines that L2 lacks, or that the first write to one owes
+  uint64_t split = 0;       // sum of cost::split_bytes over the bursts
+  bool slow_nd2nz = false;  // ND2NZ of rows that begin off a 32-byte boundary
   uint32_t m = 0, n = 0, k = 0;
 };
 
-// Cycles the instruction occupies its pipe, were it alone on the chip. GM rates of all cores together are the
-// bandwidth ledger's business.
-double cycles(const Instruction& instruction, const qwen_vl_npu_ops::Chip& chip);
+struct Cost {
+  double cycles = 0;    // it occupies its pipe, were it alone on the chip
+  double fill = 0;      // latency, hidden while the pipe is busy with what came before
+  double l2_bytes = 0;  // booked with what all cores share
+  double hbm_bytes = 0;
+};
+
+Cost cost_of(const Instruction& instruction);
 
 namespace cost {
 extern const double kIssue;        // S: handing one instruction to a pipe
-extern const double kFlag;         // a Set, Wait or Barrier on its pipe
 extern const double kFlagLatency;  // from a SetFlag to the waiting pipe
 extern const double kCrossCore;    // from a CrossCoreSetFlag to the waiting core
-extern const double kScalarLocal;  // S: one access to UB
-extern const double kScalarGm;     // S: one access to GM that misses the data cache
-extern const double kScalarGmHit;
-extern const int kQueueDepth;   // instructions that MTE1 and M hold back from S
-extern const double kLaunchUs;  // reported apart
+extern const int kQueueDepth;      // instructions that MTE1 and M hold back from S
+extern const double kLaunchUs;     // reported apart
+
+// What a burst moves on top of its bytes when it begins off a 512-byte boundary of GM and crosses one.
+uint64_t split_bytes(uint64_t address, uint64_t bytes);
 }  // namespace cost
 
 }  // namespace ascend_sim

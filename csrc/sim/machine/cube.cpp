@@ -81,7 +81,7 @@ void run_load2d(Core& core, const LoadOp& op) {
         transfer.write_edges(to, moved + f * kFractal, moved_live + f * kFractal, kFractal);
     }
   }
-  transfer.charge(op.repeat, square.bytes());
+  transfer.charge();
 }
 
 void run_fill(Core& core, const FillOp& op) {
@@ -98,7 +98,7 @@ void run_fill(Core& core, const FillOp& op) {
     for (uint64_t byte = 0; byte < uint64_t{op.blocks} * unit; byte += size)
       std::memcpy(dst + byte, &op.value, size);
   }
-  transfer.charge(op.repeat, uint64_t{op.blocks} * unit);
+  transfer.charge();
 }
 
 // ---- Mmad ----

@@ -193,7 +193,7 @@ void run(Core& core, const FixpipeOp& op) {
         }
     }
   }
-  transfer.charge_fixpipe();
+  transfer.charge(Work::Fixpipe);
   if (op.unit_flag) core.give_unit_flag(op.src.address);
 }
 

@@ -75,33 +75,47 @@ std::string GlobalMemory::nearest(uint64_t address) const {
                 best->name.c_str(), (unsigned long long)best->bytes);
 }
 
-uint64_t L2::touch(uint64_t begin, uint64_t end) {
-  uint64_t missed = 0;
+uint64_t L2::read(uint64_t begin, uint64_t end, bool bypass) {
+  return touch(begin, end, false, bypass);
+}
+
+uint64_t L2::write(uint64_t begin, uint64_t end, bool bypass) {
+  return touch(begin, end, true, bypass);
+}
+
+uint64_t L2::touch(uint64_t begin, uint64_t end, bool write, bool bypass) {
+  uint64_t lines = 0;
   for (uint64_t at = begin / kChunk; at <= (end - 1) / kChunk; ++at) {
-    auto [entry, fresh] = chunks_.try_emplace(at);
+    const uint64_t first = std::max(begin, at * kChunk) % kChunk / kLine;
+    const uint64_t last = (std::min(end, (at + 1) * kChunk) - 1) % kChunk / kLine;
+    const uint64_t wanted = ~uint64_t{0} >> (63 - last) & ~uint64_t{0} << first;
+    auto entry = chunks_.find(at);
+    if (bypass) {
+      const uint64_t known = entry == chunks_.end() ? 0
+                             : write                ? entry->second.dirty
+                                                    : entry->second.resident;
+      lines += static_cast<uint64_t>(__builtin_popcountll(wanted & ~known));
+      continue;
+    }
+    if (entry == chunks_.end()) {
+      entry = chunks_.try_emplace(at).first;
+      entry->second.age = ages_.insert(ages_.end(), at);
+    } else {
+      ages_.splice(ages_.end(), ages_, entry->second.age);
+    }
     Chunk& chunk = entry->second;
-    if (fresh)
-      chunk.age = ages_.insert(ages_.end(), at);
-    else
-      ages_.splice(ages_.end(), ages_, chunk.age);
-    const uint64_t from = std::max(begin, at * kChunk), to = std::min(end, (at + 1) * kChunk);
-    const uint64_t first = from % kChunk / kSector, last = (to - 1) % kChunk / kSector;
-    const uint64_t wanted =
-        (last == 63 ? ~uint64_t{0} : (uint64_t{1} << (last + 1)) - 1) & ~((uint64_t{1} << first) - 1);
-    const int absent = __builtin_popcountll(wanted & ~chunk.resident);
-    const int all = __builtin_popcountll(wanted);
-    // Sectors at the ends are touched in part: charge the share of bytes, not whole sectors.
-    missed += (to - from) * static_cast<uint64_t>(absent) / static_cast<uint64_t>(all);
+    lines += static_cast<uint64_t>(__builtin_popcountll(wanted & ~(write ? chunk.dirty : chunk.resident)));
+    used_ += static_cast<uint64_t>(__builtin_popcountll(wanted & ~chunk.resident)) * kLine;
     chunk.resident |= wanted;
-    used_ += static_cast<uint64_t>(absent) * kSector;
+    if (write) chunk.dirty |= wanted;
   }
   while (used_ > capacity_ && ages_.size() > 1) {
     auto oldest = chunks_.find(ages_.front());
-    used_ -= static_cast<uint64_t>(__builtin_popcountll(oldest->second.resident)) * kSector;
+    used_ -= static_cast<uint64_t>(__builtin_popcountll(oldest->second.resident)) * kLine;
     chunks_.erase(oldest);
     ages_.pop_front();
   }
-  return missed;
+  return lines * kLine;
 }
 
 void L2::clear() {

@@ -98,7 +98,7 @@ void run(Core& core, const Load3DOp& op) {
       }
     }
   transfer.write_edges(op.dst.address, data.data(), live.data(), bytes);
-  transfer.charge(bytes / 512, 512);
+  transfer.charge();
 }
 
 }  // namespace

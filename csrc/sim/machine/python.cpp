@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "cost.h"
@@ -92,9 +93,10 @@ py::dict to_dict(const Machine& machine, const Report& report) {
   py::dict busy, bytes, peak, cores;
   for (int p = 0; p < kPipes; ++p) {
     const bool cube_only = p == int(Pipe::M) || p == int(Pipe::MTE1) || p == int(Pipe::FIX);
-    const int count = cube_only           ? report.cube_cores
-                      : p == int(Pipe::V) ? report.vector_cores
-                                          : report.cube_cores + report.vector_cores;
+    // More blocks than cores take turns on them.
+    const int cubes = std::min(report.cube_cores, machine.chip.cube_cores);
+    const int vectors = std::min(report.vector_cores, machine.chip.vector_cores);
+    const int count = cube_only ? cubes : p == int(Pipe::V) ? vectors : cubes + vectors;
     if (count) busy[name_of(static_cast<Pipe>(p))] = cycles > 0 ? report.busy[p] / (cycles * count) : 0.0;
   }
   for (int m = 0; m < static_cast<int>(Memory::Count); ++m) {

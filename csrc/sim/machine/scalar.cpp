@@ -11,10 +11,12 @@ namespace {
 
 constexpr uint64_t kLine = 64;  // of the data cache
 
-void spend(Core& core, Work work) {
+void spend(Core& core, Work work, uint64_t bytes = 0, uint64_t missed = 0) {
   Instruction instruction;
   instruction.work = work;
   instruction.pipe = Pipe::S;
+  instruction.bytes = bytes;
+  instruction.missed = missed;
   core.occupy(instruction);
 }
 
@@ -24,10 +26,10 @@ void read_through_cache(Core& core, uint64_t address, uint32_t bytes) {
   for (uint64_t line = address / kLine; line <= (address + bytes - 1) / kLine; ++line) {
     auto [entry, missed] = core.cache.try_emplace(line, CacheLine{core.machine.moment, false});
     if (missed) {
-      spend(core, Work::ScalarGm);
+      spend(core, Work::ScalarGm, kLine, core.machine.l2.read(line * kLine, (line + 1) * kLine));
       continue;
     }
-    core.state(Pipe::S).time += cost::kScalarGmHit;
+    spend(core, Work::Scalar);
     Epoch writer;
     const uint64_t begin = std::max(address, line * kLine),
                    end = std::min(address + bytes, (line + 1) * kLine);
@@ -82,7 +84,7 @@ void scalar_write(const Operand& dst, uint32_t bytes, uint64_t value, const Call
     uint8_t* data = core.write(target, target.address, bytes, "dst");
     std::memcpy(data, &value, bytes);
     if (target.memory != Memory::GM) return spend(core, Work::Scalar);
-    spend(core, Work::ScalarGm);
+    spend(core, Work::Scalar);  // into the cache
     for (uint64_t line = target.address / kLine; line <= (target.address + bytes - 1) / kLine; ++line) {
       CacheLine& entry = core.cache[line];
       entry.moment = entry.dirty ? entry.moment : core.machine.moment;
@@ -101,15 +103,20 @@ void clean_cache(const Operand& line, bool entire, const Call& call) {
   if (fault && fault->kind == FaultKind::Drop) return;
   core.pipe = Pipe::S;
   core.issue(Pipe::S, call, [&] {
-    spend(core, Work::ScalarGm);
+    uint64_t lines = 0, missed = 0;
     for (auto entry = core.cache.begin(); entry != core.cache.end();) {
       if (!entire && entry->first != line.address / kLine) {
         ++entry;
         continue;
       }
-      if (entry->second.dirty) core.machine.dirty_lines[entry->first].erase(core.id);
+      if (entry->second.dirty) {
+        core.machine.dirty_lines[entry->first].erase(core.id);
+        missed += core.machine.l2.write(entry->first * kLine, (entry->first + 1) * kLine);
+        ++lines;
+      }
       entry = core.cache.erase(entry);
     }
+    spend(core, Work::ScalarGm, lines * kLine, missed);
   });
 }
 
@@ -124,14 +131,14 @@ void set_vector_mask(uint64_t high, uint64_t low, const Call& call) {
   core.visit(call);
   core.mask_high = high;
   core.mask_low = low;
-  core.state(Pipe::S).time += cost::kIssue;
+  core.charge_issue();
 }
 
 void set_mask_counter(bool counter, const Call& call) {
   Core& core = current();
   core.visit(call);
   core.mask_counter = counter;
-  core.state(Pipe::S).time += cost::kIssue;
+  core.charge_issue();
 }
 
 void set_pad_value(uint64_t value) {

@@ -37,7 +37,7 @@ bool take_event(Core& core, Pipe from, Pipe to, int id) {
     core.learn(event.known, time);
   } else {
     core.state(to).known.learn(event.known);
-    core.state(to).time = std::max(core.state(to).time, time);
+    core.state(to).wait_until(time);
   }
   return true;
 }
@@ -136,7 +136,7 @@ void raw_barrier_all(Core& core, const Call& call) {
     }
     for (PipeState& state : core.pipes) {
       state.known.learn(all);
-      state.time = core.state(Pipe::S).time;
+      state.wait_until(core.state(Pipe::S).time);
     }
     ++core.issue_version;
   });

@@ -49,9 +49,19 @@ void combine16(uint8_t operation, uint8_t* dst, const uint8_t* src, uint64_t byt
 
 }  // namespace
 
+void Transfer::burst(uint64_t address, uint64_t bytes, bool write) {
+  if (!bytes) return;
+  L2& l2 = core_.machine.l2;
+  missed_ += write ? l2.write(address, address + bytes, dst_.bypass_l2)
+                   : l2.read(address, address + bytes, src_.bypass_l2);
+  split_ += cost::split_bytes(address, bytes);
+  misaligned_ |= address % kBlock != 0;
+  ++bursts_;
+}
+
 const uint8_t* Transfer::read(uint64_t address, uint64_t bytes) {
   const uint8_t* data = core_.read(src_, address, bytes, "src");
-  if (src_.memory == Memory::GM) missed_ += core_.machine.l2.touch(address, address + bytes);
+  if (src_.memory == Memory::GM) burst(address, bytes, false);
   read_ += bytes;
   return data;
 }
@@ -59,7 +69,7 @@ const uint8_t* Transfer::read(uint64_t address, uint64_t bytes) {
 const uint8_t* Transfer::read_edges(uint64_t address, uint64_t bytes, uint8_t* live, bool some,
                                     bool* complete) {
   const uint8_t* data = core_.read_edges(src_, address, bytes, "src", complete);
-  if (src_.memory == Memory::GM) missed_ += core_.machine.l2.touch(address, address + bytes);
+  if (src_.memory == Memory::GM) burst(address, bytes, false);
   read_ += bytes;
   if (*complete) {
     std::memset(live, 1, bytes);
@@ -87,7 +97,7 @@ void Transfer::write_edges(uint64_t address, const uint8_t* data, const uint8_t*
 
 uint8_t* Transfer::write(uint64_t address, uint64_t bytes) {
   uint8_t* data = core_.write(dst_, address, bytes, "dst");
-  if (dst_.memory == Memory::GM) missed_ += core_.machine.l2.touch(address, address + bytes);
+  if (dst_.memory == Memory::GM) burst(address, bytes, true);
   written_ += bytes;
   return data;
 }
@@ -125,41 +135,19 @@ void Transfer::store(uint64_t address, const uint8_t* data, uint64_t bytes, DTyp
   }
 }
 
-void Transfer::finish(Instruction instruction) {
+void Transfer::charge(Work work, bool nd2nz) {
+  Instruction instruction;
+  instruction.work = work;
   instruction.pipe = core_.pipe;
   instruction.from = src_.memory;
   instruction.to = dst_.memory;
-  const bool gm = src_.memory == Memory::GM || dst_.memory == Memory::GM;
-  core_.occupy(instruction, gm ? instruction.bytes : 0, missed_);
-}
-
-void Transfer::charge(uint64_t bursts, uint64_t burst_bytes) {
-  Instruction instruction;
-  instruction.work = Work::Move;
-  instruction.bytes = std::max(read_, written_);
-  instruction.bursts = bursts;
-  instruction.burst_bytes = burst_bytes;
-  const Operand& local = src_.memory == Memory::GM ? dst_ : src_;
-  instruction.misaligned_ub = local.memory == Memory::UB && burst_bytes % kBlock != 0;
-  finish(instruction);
-}
-
-void Transfer::charge_nd2nz(uint64_t rows, uint64_t row_bytes, bool misaligned) {
-  Instruction instruction;
-  instruction.work = Work::Move;
-  instruction.bytes = read_;
-  instruction.bursts = rows;
-  instruction.burst_bytes = row_bytes;
-  instruction.nd2nz = true;
-  instruction.misaligned_gm = misaligned;
-  finish(instruction);
-}
-
-void Transfer::charge_fixpipe() {
-  Instruction instruction;
-  instruction.work = Work::Fixpipe;
-  instruction.bytes = written_;
-  finish(instruction);
+  instruction.bytes = work == Work::Fixpipe ? written_ : std::max(read_, written_);
+  if (nd2nz) instruction.bytes = read_;  // what fills up the last columns comes from nowhere
+  instruction.bursts = bursts_;
+  instruction.missed = missed_;
+  instruction.split = split_;
+  instruction.slow_nd2nz = nd2nz && misaligned_;
+  core_.occupy(instruction);
 }
 
 }  // namespace ascend_sim

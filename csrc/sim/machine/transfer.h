@@ -20,16 +20,16 @@ class Transfer {
   // GM.
   void store(uint64_t address, const uint8_t* data, uint64_t bytes, DType type);
 
-  void charge(uint64_t bursts, uint64_t burst_bytes);
-  void charge_nd2nz(uint64_t rows, uint64_t row_bytes, bool misaligned);
-  void charge_fixpipe();
+  void charge(Work work = Work::Move, bool nd2nz = false);
 
  private:
-  void finish(Instruction instruction);
+  void burst(uint64_t address, uint64_t bytes, bool write);  // a contiguous piece of GM
 
   Core& core_;
   const Operand &dst_, &src_;
-  uint64_t read_ = 0, written_ = 0, missed_ = 0;
+  uint64_t read_ = 0, written_ = 0;
+  uint64_t bursts_ = 0, missed_ = 0, split_ = 0;
+  bool misaligned_ = false;
 };
 
 }  // namespace ascend_sim

@@ -123,22 +123,50 @@ void check_strides(Core& core, const VectorOp& op) {
 
 namespace {
 
-// The bank-conflict rule of UB: address = {bank 2 bits, row 7, group 4, byte 5} from the top. Two reads in
-// one group cost a cycle; a read and a write in one bank cost most of one, unless all their blocks line up.
+// UB addresses are {bank 2 bits, row 7, group 4, byte 5}. The banks that one repeat of an operand touches, in
+// the order of its blocks; a block that is repeated (stride 0) is read once.
+struct Banks {
+  uint64_t banks = 0;
+  uint32_t groups = 0;
+  uint8_t order[8] = {};
+  uint32_t blocks;
+
+  Banks(const Operand& operand, const Stride& stride, uint32_t r, uint32_t blocks) : blocks(blocks) {
+    for (uint32_t b = 0; b < blocks; ++b) {
+      const uint64_t at = operand.address + (uint64_t{r} * stride.repeat + b * stride.block) * kBlock;
+      order[b] = static_cast<uint8_t>(at >> 12 & 0x30) | static_cast<uint8_t>(at >> 5 & 15);
+      banks |= uint64_t{1} << order[b];
+      groups |= 1u << (order[b] & 15);
+    }
+  }
+  // The hardware writes a repeat later when all its blocks line up with those that are read.
+  bool lines_up(const Banks& other) const {
+    return blocks == other.blocks && std::equal(order, order + blocks, other.order);
+  }
+};
+
+// Two reads in one bank group conflict, and so do a read and a write in one bank (bank_conflict_ub).
 void find_conflicts(const VectorOp& op, Instruction& instruction) {
-  if (op.sources > 1 && (op.src0.address >> 5 & 15) == (op.src1.address >> 5 & 15))
-    instruction.read_read = instruction.repeats;
-  const auto clash = [&](const Operand& source) {
-    return source.address >> 16 == op.dst.address >> 16 &&
-           (source.address >> 5 & 15) != (op.dst.address >> 5 & 15);
-  };
-  if ((op.sources > 0 && clash(op.src0)) || (op.sources > 1 && clash(op.src1)))
-    instruction.read_write = instruction.repeats;
+  if (!op.sources) return;
+  const uint32_t widest =
+      std::max({size_of(op.dst.type), size_of(op.src0.type), op.sources > 1 ? size_of(op.src1.type) : 0u});
+  const auto blocks = [&](const Operand& operand) { return 8 * size_of(operand.type) / widest; };
+  for (uint32_t r = 0; r < instruction.repeats; ++r) {
+    const Banks dst(op.dst, op.dst_stride, r, blocks(op.dst));
+    const Banks src0(op.src0, op.src0_stride, r, blocks(op.src0));
+    bool clash = dst.banks & src0.banks && !dst.lines_up(src0);
+    if (op.sources > 1) {
+      const Banks src1(op.src1, op.src1_stride, r, blocks(op.src1));
+      if (src0.groups & src1.groups) ++instruction.read_read;
+      clash |= dst.banks & src1.banks && !dst.lines_up(src1);
+    }
+    if (clash) ++instruction.read_write;
+  }
 }
 
 }  // namespace
 
-void charge(Core& core, const VectorOp& op, double repeats, bool counter_tail) {
+void charge(Core& core, const VectorOp& op, double repeats, bool counter_tail, bool elementwise) {
   Instruction instruction;
   instruction.work = Work::Vector;
   instruction.pipe = Pipe::V;
@@ -147,7 +175,7 @@ void charge(Core& core, const VectorOp& op, double repeats, bool counter_tail) {
   instruction.src_type = op.sources ? op.src0.type : op.dst.type;
   instruction.repeats = repeats;
   instruction.counter_tail = counter_tail;
-  find_conflicts(op, instruction);
+  if (elementwise) find_conflicts(op, instruction);
   core.occupy(instruction);
 }
 
@@ -298,7 +326,8 @@ void run_elementwise(Core& core, const VectorOp& op) {
   const Lattice lattice = resolve_mask(core, op, kRepeat / std::max(size.dst, size.src0));
   const uint32_t lanes_at_once = kRepeat / std::max(size.dst, size.src0);
   const uint32_t passes = (lattice.lanes_per_repeat + lanes_at_once - 1) / lanes_at_once;  // 1 but for Copy
-  charge(core, op, repeats_of(lattice) * passes, lattice.counter && lattice.tail != lattice.lanes_per_repeat);
+  charge(core, op, repeats_of(lattice) * passes, lattice.counter && lattice.tail != lattice.lanes_per_repeat,
+         true);
   if (!lattice.repeats) return;
   if (!cut_flat(op, lattice, size, runs)) cut(op, lattice, size, runs);
   if (op.sources > 0) {

@@ -58,7 +58,8 @@ void for_live_pieces(const Lattice& lattice, uint32_t r, uint32_t size, const St
   if (begin != end) touch(begin, end - begin);
 }
 
-void charge(Core& core, const VectorOp& op, double repeats, bool counter_tail);
+// `elementwise`: strides mean what they say, so bank conflicts can be told from them.
+void charge(Core& core, const VectorOp& op, double repeats, bool counter_tail, bool elementwise = false);
 
 // The families, each run on the vector pipe.
 void run_elementwise(Core& core, const VectorOp& op);

@@ -203,6 +203,7 @@ class GlobalTensor {
     result.memory = ::ascend_sim::Memory::GM;
     result.type = sim_detail::dtype_of<PrimType>();
     result.address = reinterpret_cast<uint64_t>(address_) + sim_detail::bytes_of<PrimType>(offset);
+    result.bypass_l2 = cacheMode_ == CacheMode::CACHE_MODE_DISABLE;
     return result;
   }
 };

@@ -58,6 +58,7 @@ struct Operand {
   uint64_t address = 0;
   uint64_t begin = 0;
   uint64_t end = 0;
+  bool bypass_l2 = false;  // GM: CACHE_MODE_DISABLE
 };
 
 // ---- vector ----
