@@ -9,20 +9,21 @@ chip's peak rates. No start-up cost, no waiting, no imbalance between cores, and
   in the operator's dtype, and in the fused operator rotated q and k.
 - ``M``: 16 x 16 x 16 multiply-adds of 16 bits a cycle; fp32 takes four times as long.
 - ``MTE1``: L1 to L0A at 256 and to L0B at 128 B/cycle, each operand of a product once.
-- ``MTE2``: GM to L1 on cube cores at 78.4, GM to UB on vector cores at 58.6 B/cycle, whichever takes longer.
-- ``FIX``: L0C to GM at 67 B/cycle, counted as written.
+- ``MTE2``: GM to L1 on cube cores at 128, GM to UB on vector cores at 67 B/cycle, whichever takes longer.
+- ``FIX``: L0C to GM at 68.7 B/cycle, counted as written.
 - ``V``: 256 bytes of lanes a cycle, times the cycles a repeat of the unavoidable instructions takes.
 - ``MTE3``: UB to GM at 109 B/cycle.
 
-The rates are the fastest that published profiles show of one core (docs/simulator.md, csrc/sim/machine/cost.cpp).
+The rates of one core are the peaks of its ports; what flat profiles average is lower (csrc/sim/machine/cost.cpp).
 
 Where rooflines count what tilings add, these count less, so that no kernel can beat them. Operands that L0 or L1
-cannot keep are counted once; partial sums of an online softmax (which raise FIX at 4096 tokens of 16 heads from 364 to
-417 us, with 512 keys to a block) and start-up costs per load (MTE1 of 64-token windows from 5.4 to 7.6 us) not at all;
-and short segments share the tiles of the cube, as the scores of s tokens are s^2 / 256 tiles however they are packed.
+cannot keep are counted once; partial sums of an online softmax (which raise FIX at 4096 tokens of 16 heads from 356 to
+417 us, with 512 keys to a block), copies below full rate (MTE2 of 64-token windows from 7.0 to 11.2 us) and start-up
+costs per load (MTE1 there from 5.4 to 7.6 us) not at all; and short segments share the tiles of the cube, as the scores
+of s tokens are s^2 / 256 tiles however they are packed.
 
-Arguments that all the formulas take: ``dtype`` is a ``torch.dtype``, fp32, fp16 or bf16; ``lengths`` are the segments'
-lengths in tokens, what cu_seqlens holds the running sum of.
+Arguments that all the formulas take: ``dtype`` is a ``torch.dtype``, fp32, fp16 or bf16, or its name; ``lengths`` are
+the segments' lengths in tokens, what cu_seqlens holds the running sum of.
 """
 
 from __future__ import annotations
@@ -30,21 +31,31 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
+from typing import Any, NamedTuple
 
 from .native import native
 
 # Peak bytes per cycle of one core.
 L1_TO_L0A, L1_TO_L0B = 256.0, 128.0
-GM_TO_L1, GM_TO_UB = 78.4, 58.6
-L0C_TO_GM, UB_TO_GM = 67.0, 109.0
+GM_TO_L1, GM_TO_UB = 128.0, 67.0
+L0C_TO_GM, UB_TO_GM = 68.7, 109.0
 
 LANES = 64  # of fp32 in a vector repeat
 
-# Cycles that a repeat of 64 elements takes to become fp32 and to be rounded back.
-_WIDEN = {torch.float32: 0.0, torch.float16: 1.0, torch.bfloat16: 2.0}
-_NARROW = {torch.float32: 0.0, torch.float16: 1.0, torch.bfloat16: 1.5}
+
+class _Type(NamedTuple):
+    size: int
+    widen: float  # cycles that a repeat of 64 elements takes to become fp32
+    narrow: float  # and to be rounded back
+    step: float  # what of k a 16 x 16 tile of a product advances by in a cycle
+
+
+# Named as torch names them; this module does without torch, as compiling kernels does.
+_TYPES = {
+    "float32": _Type(4, 0, 0, 4),
+    "float16": _Type(2, 1, 1, 16),
+    "bfloat16": _Type(2, 2, 1.5, 16),
+}
 _ROTATE = 2.0  # a multiply, and a multiply-add with the pair's other half
 _SOFTMAX = 5.0  # maximum, subtract, exp (2), sum
 
@@ -104,12 +115,12 @@ def rotary_qkv(
     tokens: int,
     heads: int,
     head_dim: int,
-    dtype: torch.dtype,
+    dtype: Any,
     out_head_dim: int | None = None,
-    table_dtype: torch.dtype = torch.float32,
+    table_dtype: Any = "float32",
 ) -> Work:
     """Bytes: 3 T H D in, 3 T H Dp out, an angle of each pair from cos and from sin. V: q and k, twice T H D."""
-    size, out = dtype.itemsize, out_head_dim or head_dim
+    size, out = _of(dtype).size, out_head_dim or head_dim
     reads = 3 * tokens * heads * head_dim * size + _table(tokens, head_dim, table_dtype)
     writes = 3 * tokens * heads * out * size
     return Work(reads + writes, ub_in=reads, vector=_rotation(2 * tokens * heads * head_dim, dtype), ub_out=writes)
@@ -120,7 +131,7 @@ def window_attention(
     lengths: Sequence[int],
     heads: int,
     head_dim: int,
-    dtype: torch.dtype,
+    dtype: Any,
     tokens: int | None = None,
     kv_heads: int | None = None,
     value_dim: int | None = None,
@@ -128,10 +139,10 @@ def window_attention(
     """S = q k^T and out = P v in each segment; `tokens` counts rows past the last segment too, written as zeros.
 
     A segment of s tokens and a head (s = 64, D = Dv = 80, bf16): M is s^2/256 (D + Dv)/16 = 160 cycles; MTE1 is q and P
-    into L0A, k and v into L0B, 232; MTE2 is q, k, v and P, 38.9 kB, 496; FIX is S in fp32 and out, 26.6 kB, 397; V
+    into L0A, k and v into L0B, 232; MTE2 is q, k, v and P, 38.9 kB, 304; FIX is S in fp32 and out, 26.6 kB, 388; V
     is the softmax of s^2 scores.
     """
-    size, value_dim, kv_heads = dtype.itemsize, value_dim or head_dim, kv_heads or heads
+    size, value_dim, kv_heads = _of(dtype).size, value_dim or head_dim, kv_heads or heads
     rows, scores = sum(lengths), heads * sum(length * length for length in lengths)
     q, k = rows * heads * head_dim * size, rows * kv_heads * head_dim * size
     v, used = rows * kv_heads * value_dim * size, rows * heads * value_dim * size
@@ -139,13 +150,13 @@ def window_attention(
     return Work(
         arguments=q + k + v + out + _segments(lengths),
         handoff=2 * scores * (4 + size),
-        mmad=scores / 256 * (_depth(head_dim, dtype) + 16 / _step(dtype) * _widths(value_dim)),
+        mmad=scores / 256 * (_depth(head_dim, dtype) + 16 / _of(dtype).step * math.ceil(value_dim / 16)),
         l0a=q + scores * size,
         l0b=k + v,
         l1=q + k + v + scores * size,
         l0c=scores * 4 + used,
         ub_in=scores * 4,
-        vector=scores / LANES * (_SOFTMAX + _NARROW[dtype]),
+        vector=scores / LANES * (_SOFTMAX + _of(dtype).narrow),
         ub_out=scores * size,
     )
 
@@ -155,14 +166,14 @@ def rotary_window_attention(
     lengths: Sequence[int],
     heads: int,
     head_dim: int,
-    dtype: torch.dtype,
+    dtype: Any,
     tokens: int | None = None,
     out_head_dim: int | None = None,
-    table_dtype: torch.dtype = torch.float32,
+    table_dtype: Any = "float32",
 ) -> Work:
     """`window_attention` at the real head size, whose q and k the vector cores rotate and hand over."""
     attention = window_attention(lengths=lengths, heads=heads, head_dim=head_dim, dtype=dtype)
-    rows, size = sum(lengths), dtype.itemsize
+    rows, size = sum(lengths), _of(dtype).size
     rotated = 2 * rows * heads * head_dim * size
     table = _table(rows, head_dim, table_dtype)
     out = (rows if tokens is None else tokens) * heads * (out_head_dim or head_dim) * size
@@ -185,8 +196,8 @@ def patch_embed(
     tokens: int,
     in_features: int,
     hidden: int,
-    dtype: torch.dtype,
-    pixel_dtype: torch.dtype | None = None,
+    dtype: Any,
+    pixel_dtype: Any | None = None,
     bias: bool = False,
     index_bytes: int = 0,
 ) -> Work:
@@ -195,11 +206,11 @@ def patch_embed(
     `index_bytes`: of an element of row_index, 0 without one.
     """
     pixel_dtype = pixel_dtype or dtype
-    product = _product(tokens, hidden, in_features, dtype, dtype.itemsize)
-    pixels, cast = tokens * in_features * pixel_dtype.itemsize, tokens * in_features * dtype.itemsize
-    must_cast = pixel_dtype != dtype
+    product = _product(tokens, hidden, in_features, dtype, _of(dtype).size)
+    pixels, cast = tokens * in_features * _of(pixel_dtype).size, tokens * in_features * _of(dtype).size
+    must_cast = _of(pixel_dtype) != _of(dtype)
     return Work(
-        arguments=product.arguments - cast + pixels + bias * hidden * dtype.itemsize + tokens * index_bytes,
+        arguments=product.arguments - cast + pixels + bias * hidden * _of(dtype).size + tokens * index_bytes,
         handoff=2 * cast * must_cast,
         mmad=product.mmad,
         l0a=product.l0a,
@@ -207,7 +218,7 @@ def patch_embed(
         l1=product.l1,
         l0c=product.l0c,
         ub_in=pixels * must_cast,
-        vector=tokens * in_features / LANES * _NARROW[dtype] * must_cast,
+        vector=tokens * in_features / LANES * _of(dtype).narrow * must_cast,
         ub_out=cast * must_cast,
     )
 
@@ -230,12 +241,12 @@ def block_sum(*, rows: int, length: int) -> Work:
 
 def matmul(*, m: int, n: int, k: int) -> Work:
     """The sample product [m, k] x [k, n], fp16."""
-    return _product(m, n, k, torch.float16, 2)
+    return _product(m, n, k, "float16", 2)
 
 
 def matmul_leaky_relu(*, m: int, n: int, k: int) -> Work:
     """`matmul` whose result crosses to the vector cores in fp32: LeakyRelu, then the cast to fp16."""
-    product, elements = _product(m, n, k, torch.float16, 4), m * n
+    product, elements = _product(m, n, k, "float16", 4), m * n
     return Work(
         arguments=2 * (m * k + k * n + elements),
         handoff=8 * elements,
@@ -245,38 +256,33 @@ def matmul_leaky_relu(*, m: int, n: int, k: int) -> Work:
         l1=product.l1,
         l0c=product.l0c,
         ub_in=4 * elements,
-        vector=elements / LANES * (1 + _NARROW[torch.float16]),
+        vector=elements / LANES * (1 + _TYPES["float16"].narrow),
         ub_out=2 * elements,
     )
 
 
-def _product(m: int, n: int, k: int, dtype: torch.dtype, out_size: int) -> Work:
-    a, b, c = m * k * dtype.itemsize, k * n * dtype.itemsize, m * n * out_size
+def _product(m: int, n: int, k: int, dtype: Any, out_size: int) -> Work:
+    a, b, c = m * k * _of(dtype).size, k * n * _of(dtype).size, m * n * out_size
     mmad = math.ceil(m / 16) * math.ceil(n / 16) * _depth(k, dtype)
     return Work(a + b + c, mmad=mmad, l0a=a, l0b=b, l1=a + b, l0c=c)
 
 
-def _step(dtype: torch.dtype) -> float:
-    """What of k a 16 x 16 tile of the product advances by in a cycle; fp32: 8 in two cycles."""
-    return 4.0 if dtype == torch.float32 else 16.0
+def _of(dtype: Any) -> _Type:
+    return _TYPES[str(dtype).removeprefix("torch.")]
 
 
-def _depth(k: int, dtype: torch.dtype) -> float:
+def _depth(k: int, dtype: Any) -> float:
     """Cycles of a 16 x 16 tile over the whole of k, in fractals of 32 bytes."""
-    fractal = 32 // dtype.itemsize
-    return math.ceil(k / fractal) * fractal / _step(dtype)
+    fractal = 32 // _of(dtype).size
+    return math.ceil(k / fractal) * fractal / _of(dtype).step
 
 
-def _widths(n: int) -> int:
-    return math.ceil(n / 16)
+def _table(tokens: int, head_dim: int, dtype: Any) -> int:
+    return tokens * head_dim * _of(dtype).size  # D/2 of cos and D/2 of sin
 
 
-def _table(tokens: int, head_dim: int, dtype: torch.dtype) -> int:
-    return tokens * head_dim * dtype.itemsize  # D/2 of cos and D/2 of sin
-
-
-def _rotation(elements: int, dtype: torch.dtype) -> float:
-    return elements / LANES * (_WIDEN[dtype] + _ROTATE + _NARROW[dtype])
+def _rotation(elements: int, dtype: Any) -> float:
+    return elements / LANES * (_of(dtype).widen + _ROTATE + _of(dtype).narrow)
 
 
 def _segments(lengths: Sequence[int]) -> int:
