@@ -1,5 +1,7 @@
 #include <dlfcn.h>
+#include <link.h>
 
+#include <cstring>
 #include <stdexcept>
 
 #include "library.h"
@@ -9,7 +11,11 @@
 namespace ascend_sim {
 namespace {
 
-std::vector<Entry>* loading = nullptr;
+// Of every library loaded so far, by whichever way it was.
+std::vector<Entry>& registered() {
+  static std::vector<Entry> entries;
+  return entries;
+}
 
 TaskType task_of(int kernel_meta_type) {
   switch (kernel_meta_type) {
@@ -33,15 +39,19 @@ TaskType task_of(int kernel_meta_type) {
 }  // namespace
 
 void register_entry(const Entry& entry) {
-  if (loading) loading->push_back(entry);
+  registered().push_back(entry);
 }
 
 std::vector<Entry> load_library(const std::string& path) {
-  std::vector<Entry> entries;
-  loading = &entries;
   void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  loading = nullptr;
-  if (!handle) throw std::runtime_error(dlerror());
+  link_map* library = nullptr;
+  if (!handle || dlinfo(handle, RTLD_DI_LINKMAP, &library)) throw std::runtime_error(dlerror());
+  std::vector<Entry> entries;
+  for (const Entry& entry : registered()) {
+    Dl_info holder;  // the name is a literal of the library that it is from
+    if (dladdr(entry.name, &holder) && std::strcmp(holder.dli_fname, library->l_name) == 0)
+      entries.push_back(entry);
+  }
   return entries;
 }
 

@@ -130,6 +130,8 @@ class Device:
     _stack: ClassVar[list[Device]] = []
 
     def __init__(self, chip: str, l2: str, faults: Sequence[Fault], auto_sync: bool, races: bool, trace: bool) -> None:
+        self.chip = chip
+        self.max_blocks: int | None = None
         self._machine = native().Machine(chip, l2 == "warm", auto_sync, races, trace)
         self.chip, self.l2 = chip, l2
         self._bounds: dict[int, dict[str, float]] = {}  # by launch
@@ -280,20 +282,28 @@ def device(
     auto_sync: bool = False,
     races: bool = True,
     trace: bool = False,
+    max_blocks: int | None = None,
 ) -> Iterator[Device]:
-    """A simulated ``chip``, current inside ``with``.
+    """A simulated ``chip``, current inside ``with``; the package's operators called on CPU tensors run on it.
 
     ``l2``: "cold" (empty at first) or "warm" (arguments resident). ``auto_sync``: behave as if the compiler had put
     PIPE_V barriers between dependent vector instructions. ``races=False`` switches the race detector off.
-    Raises ValueError for an unknown chip or ``l2``.
+    ``max_blocks``: launch the operators with no more blocks than this. Raises ValueError for an unknown chip or ``l2``
+    and for fewer blocks than one.
     """
+    from .operators import OnChip  # needs torch and the operators, which building the package does without
+
     if chip not in chips():
         raise ValueError(f"chip: expected one of {', '.join(chips())}, got {chip!r}")
     if l2 not in ("cold", "warm"):
         raise ValueError(f"l2: expected 'cold' or 'warm', got {l2!r}")
+    if max_blocks is not None and max_blocks < 1:
+        raise ValueError(f"max_blocks: expected at least 1, got {max_blocks}")
     made = Device(chip, l2, faults, auto_sync, races, trace)
+    made.max_blocks = max_blocks
     Device._stack.append(made)
     try:
-        yield made
+        with OnChip(made):
+            yield made
     finally:
         Device._stack.remove(made)

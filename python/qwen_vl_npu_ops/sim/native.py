@@ -40,29 +40,49 @@ class CompileError(RuntimeError):
     """The host compiler refused kernel source; the text is what it said."""
 
 
-def native() -> Any:
-    """The extension module; QWEN_VL_NPU_OPS_SIM may name a build directory that has it."""
-    name = "qwen_vl_npu_ops._sim"
-    if name in sys.modules:
-        return sys.modules[name]
+def _module(name: str) -> Any:
+    """An extension module of the package, loaded once; QWEN_VL_NPU_OPS_SIM may name a build directory that has it."""
+    qualified = f"qwen_vl_npu_ops.{name}"
+    if qualified in sys.modules:
+        return sys.modules[qualified]
     folder = Path(os.environ.get("QWEN_VL_NPU_OPS_SIM", _PACKAGE))
-    found = sorted(folder.glob("_sim.*.so")) or sorted(folder.glob("_sim.so"))
+    found = sorted(folder.glob(f"{name}.*.so")) or sorted(folder.glob(f"{name}.so"))
     if not found:
-        raise ImportError(f"the simulator is not built: no _sim module in {folder}")
-    spec = importlib.util.spec_from_file_location(name, found[0])
+        raise ImportError(f"the simulator is not built: no {name} module in {folder}")
+    spec = importlib.util.spec_from_file_location(qualified, found[0])
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[qualified] = module
     spec.loader.exec_module(module)
+    return module
+
+
+def native() -> Any:
+    """The machine: devices, libraries, launches."""
+    module = _module("_sim")
     module.set_error_type(SimulatorError)
     return module
 
 
+def tilings() -> Any:
+    """The operators' tiling functions."""
+    return _module("_sim_tilings")
+
+
+def _libraries() -> Path:
+    folder = os.environ.get("QWEN_VL_NPU_OPS_SIM")
+    return Path(folder) if folder else _PACKAGE / "_sim_runtime" / "lib"
+
+
 def runtime_library() -> Path:
     """The shared library that compiled kernels link to."""
-    folder = os.environ.get("QWEN_VL_NPU_OPS_SIM")
-    return (Path(folder) if folder else _PACKAGE / "_sim_runtime" / "lib") / "libascend_sim.so"
+    return _libraries() / "libascend_sim.so"
+
+
+def kernels_library() -> Path:
+    """The operators' kernels and tilings, compiled for the simulator."""
+    return _libraries() / "libqwen_vl_npu_ops_kernels.so"
 
 
 def include_dir() -> Path:
