@@ -10,9 +10,10 @@ operand and source line. Times are estimates of a model. See ``docs/simulator.md
 """
 
 from . import bounds
-from .compiling import Library, compile, rewrite
+from .compiling import Library, compile
 from .devices import Device, Fault, Record, Site, chips, device
-from .native import CompileError, SimulatorError, include_dir
+from .native import SimulatorError, include_dir
+from .rewriting import CompileError, rewrite
 
 __all__ = [
     "CompileError",

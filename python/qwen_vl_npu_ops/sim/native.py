@@ -36,10 +36,6 @@ class SimulatorError(RuntimeError):
         self.message: str = fields["message"]
 
 
-class CompileError(RuntimeError):
-    """The host compiler refused kernel source; the text is what it said."""
-
-
 def _module(name: str) -> Any:
     """An extension module of the package, loaded once; QWEN_VL_NPU_OPS_SIM may name a build directory that has it."""
     qualified = f"qwen_vl_npu_ops.{name}"
