@@ -1,0 +1,134 @@
+#pragma once
+
+#include "kernel_operator.h"
+#include "schedule.h"
+
+// Row by row arithmetic on the vector unit: tiles of floats with rows a whole number of repeats apart.
+
+// Places in UB, in bytes. Scores and results in the making lie in the first two banks of 64 KiB, what is
+// computed with them in the third, so that an instruction does not read and write one bank.
+struct AttentionUb {
+  static constexpr uint32_t BANK = 65536;
+  static constexpr uint32_t CHUNK = 8192;    // floats of scores that come in at once
+  static constexpr uint32_t MAX_ROWS = 128;  // of a chunk
+  static constexpr uint32_t TILE_ROWS = 64;  // of a tile of a long segment that one vector core has
+  static constexpr uint32_t TILES = 8;       // of which maxima, sums and factors are kept
+  static constexpr uint32_t IN = 0;          // chunks, one in each of the first two banks
+  static constexpr uint32_t SUMMED = 32768;  // results put together, likewise
+  static constexpr uint32_t OUT = 2 * BANK;  // two chunks of weights
+  static constexpr uint32_t OUT_BYTES = CHUNK * 2;
+  static constexpr uint32_t SMALL = OUT + 2 * OUT_BYTES;
+  static constexpr uint32_t LEVEL1 = SMALL;               // blocks of 8 reduced
+  static constexpr uint32_t LEVEL2 = LEVEL1 + CHUNK / 2;  // of 64
+  static constexpr uint32_t LEVEL2_REST = LEVEL2 + 2048;
+  // 256 bytes off the chunks' group of banks: two sources in one group cost a cycle.
+  static constexpr uint32_t SPREAD = LEVEL2_REST + 1024 + 256;  // a value per row, eight times over
+  static constexpr uint32_t ROWS = SPREAD + MAX_ROWS * 32;
+  static constexpr uint32_t ONES = ROWS + MAX_ROWS * 4;
+  static constexpr uint32_t NO_MAXIMA = ONES + MAX_ROWS * 4;
+  static constexpr uint32_t NO_SUMS = NO_MAXIMA + TILE_ROWS * 4;
+  static constexpr uint32_t MAXIMA = NO_SUMS + TILE_ROWS * 4;
+  static constexpr uint32_t SUMS = MAXIMA + TILES * TILE_ROWS * 4;
+  static constexpr uint32_t FACTORS = SUMS + TILES * TILE_ROWS * 4;
+  static constexpr uint32_t END = FACTORS + TILES * TILE_ROWS * 4;
+};
+
+class AttentionRowMath {
+ public:
+  static constexpr float LOWEST = -3.4028234663852886e38f;
+
+  __aicore__ inline AttentionRowMath() {}
+
+  __aicore__ inline void Init(const AscendC::LocalTensor<uint8_t>& ub) {
+    level1_ = ub[AttentionUb::LEVEL1].ReinterpretCast<float>();
+    level2_ = ub[AttentionUb::LEVEL2].ReinterpretCast<float>();
+    rest_ = ub[AttentionUb::LEVEL2_REST].ReinterpretCast<float>();
+    spread_ = ub[AttentionUb::SPREAD].ReinterpretCast<float>();
+  }
+
+  // The maximum (else the sum) of each row of `pitch` floats. Blocks of 8, then of 64; where rows are longer,
+  // each row's results take a block of their own, filled up with what does not count.
+  template <bool isMaximum>
+  __aicore__ inline void Reduce(const AscendC::LocalTensor<float>& dst, const AscendC::LocalTensor<float>& x,
+                                uint32_t rows, uint32_t pitch) {
+    const uint32_t repeats = pitch / ATTENTION_LANES;
+    ReduceBlocks<isMaximum>(level1_, x, rows * repeats, ATTENTION_LANES, 8);
+    AscendC::PipeBarrier<PIPE_V>();
+    if (repeats == 1) {
+      ReduceBlocks<isMaximum>(dst, level1_, (rows + 7) / 8, ATTENTION_LANES, 8);
+      AscendC::PipeBarrier<PIPE_V>();
+      return;
+    }
+    const float neutral = isMaximum ? LOWEST : 0.0f;
+    const int32_t count = static_cast<int32_t>(rows * 8);
+    if (repeats % 8 != 0) {
+      AscendC::Duplicate(repeats < 8 ? level2_ : rest_, neutral, count);
+      AscendC::PipeBarrier<PIPE_V>();
+    }
+    ReduceBlocks<isMaximum>(level2_, level1_, rows, AttentionMin(repeats, 8) * 8, repeats);
+    if (repeats > 8) {
+      ReduceBlocks<isMaximum>(rest_, level1_[ATTENTION_LANES], rows, (repeats - 8) * 8, repeats);
+      AscendC::PipeBarrier<PIPE_V>();
+      if constexpr (isMaximum) {
+        AscendC::Max(level2_, level2_, rest_, count);
+      } else {
+        AscendC::Add(level2_, level2_, rest_, count);
+      }
+    }
+    AscendC::PipeBarrier<PIPE_V>();
+    ReduceBlocks<isMaximum>(dst, level2_, (rows + 7) / 8, ATTENTION_LANES, 8);
+    AscendC::PipeBarrier<PIPE_V>();
+  }
+
+  // x[row] -= values[row] (else *=), in rows of `width` floats that lie `pitch` apart.
+  template <bool isDifference>
+  __aicore__ inline void Apply(const AscendC::LocalTensor<float>& x,
+                               const AscendC::LocalTensor<float>& values, uint32_t rows, uint32_t width,
+                               uint32_t pitch) {
+    AscendC::Brcb(spread_, values, static_cast<uint8_t>((rows + 7) / 8), {1, 8});
+    AscendC::PipeBarrier<PIPE_V>();
+    const uint32_t columns = (width + ATTENTION_LANES - 1) / ATTENTION_LANES;
+    const uint8_t step = static_cast<uint8_t>(pitch / 8);
+    if (columns <= rows || width % ATTENTION_LANES != 0) {
+      for (uint32_t i = 0; i < columns; ++i) {
+        const uint32_t lanes = AttentionMin(ATTENTION_LANES, width - i * ATTENTION_LANES);
+        Combine<isDifference>(x[i * ATTENTION_LANES], spread_, lanes, rows, {1, 1, 0, step, step, 1});
+      }
+    } else {
+      for (uint32_t row = 0; row < rows; ++row) {
+        Combine<isDifference>(x[row * pitch], spread_[row * 8], ATTENTION_LANES, columns, {1, 1, 0, 8, 8, 0});
+      }
+    }
+    AscendC::PipeBarrier<PIPE_V>();
+  }
+
+ private:
+  template <bool isMaximum>
+  __aicore__ inline void ReduceBlocks(const AscendC::LocalTensor<float>& dst,
+                                      const AscendC::LocalTensor<float>& src, uint32_t repeats,
+                                      uint32_t lanes, uint32_t step) {
+    const int32_t repeat = static_cast<int32_t>(repeats), mask = static_cast<int32_t>(lanes);
+    if constexpr (isMaximum) {
+      AscendC::BlockReduceMax(dst, src, repeat, mask, 1, 1, static_cast<int32_t>(step));
+    } else {
+      AscendC::BlockReduceSum(dst, src, repeat, mask, 1, 1, static_cast<int32_t>(step));
+    }
+  }
+
+  template <bool isDifference>
+  __aicore__ inline void Combine(const AscendC::LocalTensor<float>& x, const AscendC::LocalTensor<float>& y,
+                                 uint32_t lanes, uint32_t repeats,
+                                 const AscendC::BinaryRepeatParams& params) {
+    const uint64_t mask = lanes;
+    if constexpr (isDifference) {
+      AscendC::Sub(x, x, y, mask, static_cast<uint8_t>(repeats), params);
+    } else {
+      AscendC::Mul(x, x, y, mask, static_cast<uint8_t>(repeats), params);
+    }
+  }
+
+  AscendC::LocalTensor<float> level1_;
+  AscendC::LocalTensor<float> level2_;
+  AscendC::LocalTensor<float> rest_;
+  AscendC::LocalTensor<float> spread_;
+};

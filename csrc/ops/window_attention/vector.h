@@ -1,0 +1,318 @@
+#pragma once
+
+#include "kernel_operator.h"
+#include "rows.h"
+#include "schedule.h"
+#include "tiling.h"
+
+// The vector cores' side: weights = softmax(scores * scale), and, where the keys come in several blocks, the
+// results put together. Scores come in chunks of whole rows, two in flight.
+template <typename T>
+class AttentionVector {
+ public:
+  __aicore__ inline AttentionVector() {}
+
+  __aicore__ inline void Init(AscendC::TPipe& pipe, GM_ADDR out, GM_ADDR workspace,
+                              const WindowAttentionTiling& tiling) {
+    tiling_ = tiling;
+    valueWidth_ = tiling.pieces * tiling.pieceWidth;
+    magnitude_ = tiling.scale < 0 ? -tiling.scale : tiling.scale;
+    outGm_.SetGlobalBuffer((__gm__ T*)out);
+    scoresGm_.SetGlobalBuffer((__gm__ float*)workspace);
+    weightsGm_.SetGlobalBuffer((__gm__ T*)workspace);
+    partsGm_.SetGlobalBuffer((__gm__ float*)(workspace + ATTENTION_RING * uint64_t{tiling.scoreBytes}));
+    pipe.InitBuffer(buffer_, AttentionUb::END);
+    math_.Init(buffer_.Get<uint8_t>());
+    // Reductions read lanes that nobody uses: they must hold numbers.
+    AscendC::Duplicate(At<float>(AttentionUb::SMALL), 0.0f, (AttentionUb::END - AttentionUb::SMALL) / 4);
+    AscendC::PipeBarrier<PIPE_V>();
+    AscendC::Duplicate(At<float>(AttentionUb::ONES), 1.0f, AttentionUb::MAX_ROWS);
+    AscendC::Duplicate(At<float>(AttentionUb::NO_MAXIMA), AttentionRowMath::LOWEST, AttentionUb::TILE_ROWS);
+    AscendC::PipeBarrier<PIPE_V>();
+    for (int32_t slot = 0; slot < 2; ++slot) {
+      AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
+      AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot);
+    }
+  }
+
+  // Takes back the events that Init gave out, after the last result.
+  __aicore__ inline void Finish() {
+    FinishResult();
+    for (int32_t slot = 0; slot < 2; ++slot) {
+      AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
+      AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
+    }
+  }
+
+  // Rows that no valid segment holds: NaN in invalid ones, zero past the last.
+  __aicore__ inline void Fill(AttentionSegments& segments) {
+    segments.Rewind();
+    FillRows(0, segments.Begin(), NAN_BITS);
+    while (segments.Next()) {
+      if (!segments.IsValid()) FillRows(segments.Begin(), segments.End(), NAN_BITS);
+    }
+    FillRows(segments.End(), tiling_.tokens, 0);
+  }
+
+  // Scores to weights, in place in the workspace, for every tile of a task.
+  __aicore__ inline void Weigh(const AttentionStep& step) {
+    for (uint32_t sub = 0; sub < step.subs; ++sub) {
+      const uint32_t all = step.heads * step.RowsOf(sub), share = step.FirstShare(sub);
+      const bool isSecond = AscendC::GetSubBlockIdx() != 0;
+      const uint32_t first = isSecond ? share : 0, count = isSecond ? all - share : share;
+      AscendC::CrossCoreWaitFlag(ATTENTION_SCORES_READY);
+      WeighTile(step, sub, first, count);
+      AscendC::CrossCoreSetFlag<ATTENTION_CUBE_AND_VECTORS, PIPE_MTE3>(ATTENTION_WEIGHTS_READY);
+      // The cube core works on a tile's result while the next one is weighed.
+      FinishResult();
+      if (!(step.isFirst && step.isLast)) {
+        pending_ = {true, step.isFirst, step.isLast, tile_, sub, first, count, 0};
+        pending_.out = (step.token + step.row + sub * step.SubRows() + first) * tiling_.outTokenStride +
+                       step.head * tiling_.outHeadStride;
+        ++tile_;
+      }
+    }
+  }
+
+ private:
+  // A tile whose result the cube core is working on.
+  struct Pending {
+    bool exists;
+    bool isFirst;
+    bool isLast;
+    uint32_t tile;
+    uint32_t sub;
+    uint32_t first;  // this core's rows of the tile
+    uint32_t count;
+    uint64_t out;  // where they go
+  };
+
+  static constexpr int16_t NAN_BITS = 0x7FFF;  // of a half and of a bfloat16
+  static constexpr int32_t MINUS_INFINITY = static_cast<int32_t>(0xFF800000);
+  static constexpr uint32_t WEIGHTS_PER_SCORE = sizeof(float) / sizeof(T);
+
+  template <typename U>
+  __aicore__ inline AscendC::LocalTensor<U> At(uint32_t bytes) {
+    return buffer_.Get<uint8_t>()[bytes].template ReinterpretCast<U>();
+  }
+  // A value for each row of a tile: its maximum, its sum, or what its earlier result is multiplied by.
+  __aicore__ inline AscendC::LocalTensor<float> OfTile(uint32_t bytes, uint32_t tile) {
+    return At<float>(bytes + tile % AttentionUb::TILES * AttentionUb::TILE_ROWS * sizeof(float));
+  }
+
+  // ---- chunks in and out ----
+
+  __aicore__ inline AscendC::LocalTensor<float> CopyIn(const AscendC::GlobalTensor<float>& src,
+                                                       uint32_t count) {
+    AscendC::LocalTensor<float> x = At<float>(AttentionUb::IN + in_ * AttentionUb::BANK);
+    AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(static_cast<int32_t>(in_));
+    AscendC::DataCopy(x, src, count);
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(static_cast<int32_t>(in_));
+    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(static_cast<int32_t>(in_));
+    return x;
+  }
+
+  __aicore__ inline void ReleaseIn() {
+    AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(static_cast<int32_t>(in_));
+    in_ = 1 - in_;
+  }
+
+  // Rounded, ready to be stored; ReleaseOut after the store.
+  __aicore__ inline AscendC::LocalTensor<T> Round(const AscendC::LocalTensor<float>& x, uint32_t count) {
+    AscendC::LocalTensor<T> rounded = At<T>(AttentionUb::OUT + out_ * AttentionUb::OUT_BYTES);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(static_cast<int32_t>(out_));
+    AscendC::Cast(rounded, x, AscendC::RoundMode::CAST_RINT, count);
+    AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(static_cast<int32_t>(out_));
+    AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(static_cast<int32_t>(out_));
+    return rounded;
+  }
+
+  __aicore__ inline void ReleaseOut() {
+    AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(static_cast<int32_t>(out_));
+    out_ = 1 - out_;
+  }
+
+  // ---- weights ----
+
+  __aicore__ inline void WeighTile(const AttentionStep& step, uint32_t sub, uint32_t first, uint32_t count) {
+    const uint32_t pitch = step.Pitch(), most = AttentionUb::CHUNK / pitch / 8 * 8;
+    const bool isWhole = step.isFirst && step.isLast;
+    const AscendC::LocalTensor<float> before =
+        step.isFirst ? At<float>(AttentionUb::NO_MAXIMA) : OfTile(AttentionUb::MAXIMA, tile_ - step.subs);
+    // In floats; weights take the first half of the place of this core's scores, rows that are in UB already.
+    const uint64_t tile = step.number % ATTENTION_RING * uint64_t{tiling_.scoreBytes / sizeof(float)} +
+                          sub * (tiling_.tile * tiling_.keys) + first * pitch;
+    for (uint32_t row = 0; row < count; row += most) {
+      const uint32_t rows = AttentionMin(most, count - row);
+      AscendC::LocalTensor<float> x = CopyIn(scoresGm_[tile + row * pitch], rows * pitch);
+      MaskKeys(x, rows, step.keys, pitch);
+      if (isWhole) {
+        WeighWhole(x, rows, pitch);
+      } else {
+        WeighPart(x, OfTile(AttentionUb::MAXIMA, tile_)[row], OfTile(AttentionUb::SUMS, tile_)[row],
+                  before[row], rows, pitch);
+      }
+      AscendC::LocalTensor<T> weights = Round(x, rows * pitch);
+      ReleaseIn();
+      AscendC::DataCopy(weightsGm_[tile * WEIGHTS_PER_SCORE + row * pitch], weights, rows * pitch);
+      ReleaseOut();
+    }
+    if (!isWhole && count > 0) Rescale(step, before, count);
+  }
+
+  // Rows of which all keys are here.
+  __aicore__ inline void WeighWhole(const AscendC::LocalTensor<float>& x, uint32_t rows, uint32_t pitch) {
+    AscendC::LocalTensor<float> ofRows = At<float>(AttentionUb::ROWS);
+    math_.template Reduce<true>(ofRows, x, rows, pitch);
+    Exponentiate(x, ofRows, rows, pitch);
+    math_.template Reduce<false>(ofRows, x, rows, pitch);
+    // Reciprocal is too coarse for a denominator.
+    AscendC::Div(ofRows, At<float>(AttentionUb::ONES), ofRows, static_cast<int32_t>(rows));
+    AscendC::PipeBarrier<PIPE_V>();
+    math_.template Apply<false>(x, ofRows, rows, pitch, pitch);
+  }
+
+  // Rows of which there are more keys: relative to the maximum so far, sums left to the end.
+  __aicore__ inline void WeighPart(const AscendC::LocalTensor<float>& x,
+                                   const AscendC::LocalTensor<float>& maxima,
+                                   const AscendC::LocalTensor<float>& sums,
+                                   const AscendC::LocalTensor<float>& before, uint32_t rows, uint32_t pitch) {
+    math_.template Reduce<true>(maxima, x, rows, pitch);
+    AscendC::Max(maxima, maxima, before, static_cast<int32_t>(rows));
+    AscendC::PipeBarrier<PIPE_V>();
+    Exponentiate(x, maxima, rows, pitch);
+    math_.template Reduce<false>(sums, x, rows, pitch);
+  }
+
+  // What the new maxima make of the earlier results and sums.
+  __aicore__ inline void Rescale(const AttentionStep& step, const AscendC::LocalTensor<float>& before,
+                                 uint32_t count) {
+    const int32_t rows = static_cast<int32_t>(count);
+    AscendC::LocalTensor<float> factors = OfTile(AttentionUb::FACTORS, tile_);
+    AscendC::LocalTensor<float> sums = OfTile(AttentionUb::SUMS, tile_);
+    AscendC::Sub(factors, before, OfTile(AttentionUb::MAXIMA, tile_), rows);
+    AscendC::PipeBarrier<PIPE_V>();
+    AscendC::Muls(factors, factors, magnitude_, rows);
+    AscendC::PipeBarrier<PIPE_V>();
+    AscendC::Exp(factors, factors, rows);
+    AscendC::PipeBarrier<PIPE_V>();
+    if (step.isFirst) return;
+    AscendC::MulAddDst(sums, OfTile(AttentionUb::SUMS, tile_ - step.subs), factors, rows);
+    AscendC::PipeBarrier<PIPE_V>();
+  }
+
+  // Lanes past the last key count as minus infinity. A negative scale turns the order of scores round: from
+  // here on scores have its sign and the scale is its magnitude.
+  __aicore__ inline void MaskKeys(const AscendC::LocalTensor<float>& x, uint32_t rows, uint32_t keys,
+                                  uint32_t pitch) {
+    if (tiling_.scale < 0) {
+      AscendC::Muls(x, x, -1.0f, static_cast<int32_t>(rows * pitch));
+      AscendC::PipeBarrier<PIPE_V>();
+    }
+    if (keys == pitch) return;
+    uint64_t mask[2] = {~uint64_t{0} << (keys % ATTENTION_LANES), 0};
+    AscendC::Duplicate(x[pitch - ATTENTION_LANES].ReinterpretCast<int32_t>(), MINUS_INFINITY, mask,
+                       static_cast<uint8_t>(rows), 1, static_cast<uint8_t>(pitch / 8));
+    AscendC::PipeBarrier<PIPE_V>();
+  }
+
+  // x = exp((x - maxima) * scale): scaled last, so that the exponent is never above zero.
+  __aicore__ inline void Exponentiate(const AscendC::LocalTensor<float>& x,
+                                      const AscendC::LocalTensor<float>& maxima, uint32_t rows,
+                                      uint32_t pitch) {
+    const int32_t count = static_cast<int32_t>(rows * pitch);
+    math_.template Apply<true>(x, maxima, rows, pitch, pitch);
+    AscendC::Muls(x, x, magnitude_, count);
+    AscendC::PipeBarrier<PIPE_V>();
+    AscendC::Exp(x, x, count);
+    AscendC::PipeBarrier<PIPE_V>();
+  }
+
+  // ---- results of several blocks of keys ----
+
+  // Adds the pending tile's part to its rows' results; stores them after the last one.
+  __aicore__ inline void FinishResult() {
+    if (!pending_.exists) return;
+    pending_.exists = false;
+    AscendC::CrossCoreWaitFlag(ATTENTION_RESULT_READY);
+    const uint32_t slot = part_++ & 1, rows = pending_.count;
+    if (rows == 0) return;
+    const uint32_t count = rows * valueWidth_;
+    AscendC::LocalTensor<float> summed = At<float>(AttentionUb::SUMMED + pending_.sub * AttentionUb::BANK);
+    AscendC::LocalTensor<float> part =
+        CopyIn(partsGm_[slot * (tiling_.outBytes / sizeof(float)) + pending_.first * valueWidth_], count);
+    if (pending_.isFirst) {
+      AscendC::Muls(summed, part, 1.0f, static_cast<int32_t>(count));
+    } else {
+      math_.template Apply<false>(summed, OfTile(AttentionUb::FACTORS, pending_.tile), rows, valueWidth_,
+                                  valueWidth_);
+      AscendC::Add(summed, summed, part, static_cast<int32_t>(count));
+    }
+    AscendC::PipeBarrier<PIPE_V>();
+    ReleaseIn();
+    if (pending_.isLast) StoreResult(summed, rows);
+  }
+
+  __aicore__ inline void StoreResult(const AscendC::LocalTensor<float>& summed, uint32_t rows) {
+    AscendC::LocalTensor<float> sums = OfTile(AttentionUb::SUMS, pending_.tile);
+    AscendC::Div(sums, At<float>(AttentionUb::ONES), sums, static_cast<int32_t>(rows));
+    AscendC::PipeBarrier<PIPE_V>();
+    math_.template Apply<false>(summed, sums, rows, valueWidth_, valueWidth_);
+    AscendC::LocalTensor<T> result = Round(summed, rows * valueWidth_);
+    const uint32_t bytes = tiling_.pieceOut * sizeof(T);
+    AscendC::DataCopyExtParams params;
+    params.blockCount = rows;
+    params.blockLen = bytes;
+    params.srcStride = (valueWidth_ * sizeof(T) - AttentionRoundUp(bytes, BLOCK)) / BLOCK;
+    params.dstStride = tiling_.outTokenStride * sizeof(T) - bytes;
+    for (uint32_t piece = 0; piece < tiling_.pieces; ++piece) {
+      AscendC::DataCopyPad(outGm_[pending_.out + piece * tiling_.pieceOut],
+                           result[piece * tiling_.pieceWidth], params);
+    }
+    ReleaseOut();
+  }
+
+  // ---- rows without a segment ----
+
+  __aicore__ inline void FillRows(uint32_t begin, uint32_t end, int16_t bits) {
+    if (begin >= end) return;
+    const uint32_t bytes = tiling_.pieces * tiling_.pieceOut * sizeof(T);
+    const uint32_t pitch = AttentionRoundUp(bytes, BLOCK), most = AttentionUb::OUT_BYTES / pitch;
+    AscendC::LocalTensor<int16_t> values = At<int16_t>(AttentionUb::OUT);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(0);
+    AscendC::Duplicate(values, bits, AttentionUb::OUT_BYTES / sizeof(int16_t));
+    AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(0);
+    AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(0);
+    // Rows go round all vector cores.
+    const uint32_t cores = 2 * AscendC::GetBlockNum(), core = AscendC::GetBlockIdx();
+    for (uint32_t row = begin + (core + cores - begin % cores) % cores; row < end; row += cores) {
+      for (uint32_t head = 0; head < tiling_.heads; head += most) {
+        AscendC::DataCopyExtParams params;
+        params.blockCount = AttentionMin(most, tiling_.heads - head);
+        params.blockLen = bytes;
+        params.srcStride = 0;
+        params.dstStride = tiling_.outHeadStride * sizeof(T) - bytes;
+        AscendC::DataCopyPad(outGm_[row * tiling_.outTokenStride + head * tiling_.outHeadStride],
+                             values.ReinterpretCast<T>(), params);
+      }
+    }
+    AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(0);
+  }
+
+  static constexpr uint32_t BLOCK = 32;  // bytes
+
+  WindowAttentionTiling tiling_;
+  uint32_t valueWidth_;
+  float magnitude_;
+  AscendC::GlobalTensor<T> outGm_;
+  AscendC::GlobalTensor<float> scoresGm_;
+  AscendC::GlobalTensor<T> weightsGm_;
+  AscendC::GlobalTensor<float> partsGm_;
+  AscendC::TBuf<AscendC::TPosition::VECCALC> buffer_;
+  AttentionRowMath math_;
+  Pending pending_ = {false, false, false, 0, 0, 0, 0, 0};
+  uint32_t in_ = 0;    // the next chunk in
+  uint32_t out_ = 0;   // the next chunk out
+  uint32_t tile_ = 8;  // counts tiles whose keys come in several blocks; the ones before it exist
+  uint32_t part_ = 0;  // counts parts of results
+};
