@@ -1,5 +1,6 @@
 #include "npu/back_end.h"
 
+#include <ATen/Functions.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
@@ -44,6 +45,10 @@ void set_npu_kernels(const NpuKernels& kernels) {
 const NpuKernels* live_npu_kernels() {
   if (live == Live::kUndecided) use_kernels(decide());
   return live == Live::kKernels ? built.load() : nullptr;
+}
+
+at::Tensor dense_out(const at::Tensor& out) {
+  return out.is_contiguous() ? out : at::empty(out.sizes(), out.options());
 }
 
 void compose_on_npu(const char* op, std::vector<c10::IValue> arguments) {

@@ -30,6 +30,9 @@ void set_npu_kernels(const NpuKernels& kernels);
 // first call with npu tensors, by python/qwen_vl_npu_ops/npu.py.
 const NpuKernels* live_npu_kernels();
 
+// For a kernel that writes dense results only: `out` itself where it is dense, else memory to copy_ into out.
+at::Tensor dense_out(const at::Tensor& out);
+
 // Calls the composition of `op`: qwen_vl_npu_ops_npu::<op>(arguments), the outputs last.
 void compose_on_npu(const char* op, std::vector<c10::IValue> arguments);
 

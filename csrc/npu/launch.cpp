@@ -37,6 +37,7 @@ void enqueue(const char* name, at::Device device, std::function<void(void* strea
 }
 
 at::Tensor empty_workspace(uint64_t bytes, at::Device device) {
+  if (bytes == 0) return {};
   return at::empty({static_cast<int64_t>(bytes)}, at::TensorOptions(device).dtype(at::kByte));
 }
 

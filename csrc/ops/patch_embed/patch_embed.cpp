@@ -123,10 +123,11 @@ void gather(const PatchEmbed& e, int64_t first, int64_t rows, const at::Tensor& 
 }
 
 void run_on_npu(const PatchEmbed& e, const at::Tensor& out) {
-  if (const NpuKernels* kernels = live_npu_kernels())
-    kernels->patch_embed(e.pixels, e.weight, e.bias, e.row_index, out);
-  else
-    compose_on_npu(kOp, {e.pixels, e.weight, e.bias, e.row_index, out});
+  const NpuKernels* kernels = live_npu_kernels();
+  if (!kernels) return compose_on_npu(kOp, {e.pixels, e.weight, e.bias, e.row_index, out});
+  const at::Tensor dense = dense_out(out);
+  kernels->patch_embed(e.pixels, e.weight, e.bias, e.row_index, dense);
+  if (!dense.is_same(out)) out.copy_(dense);
 }
 
 void run(const PatchEmbed& e, const at::Tensor& out) {

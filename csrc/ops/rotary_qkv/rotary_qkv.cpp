@@ -42,12 +42,18 @@ Call checked_call(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor
 }
 
 void run_on_npu(const Call& call, const std::array<at::Tensor, 3>& out) {
-  const RotaryQkvParams& p = call.p;
-  if (const NpuKernels* kernels = live_npu_kernels())
-    kernels->rotary_qkv(p, call.qkv.device());
-  else
+  RotaryQkvParams p = call.p;
+  const NpuKernels* kernels = live_npu_kernels();
+  if (!kernels) {
     compose_on_npu(kOp,
                    {call.qkv, call.cos, call.sin, p.heads, p.in.dim, p.interleaved, out[0], out[1], out[2]});
+    return;
+  }
+  const std::array<at::Tensor, 3> dense = {dense_out(out[0]), dense_out(out[1]), dense_out(out[2])};
+  for (size_t i = 0; i < dense.size(); ++i) p.out[i] = dense[i].mutable_data_ptr();
+  kernels->rotary_qkv(p, call.qkv.device());
+  for (size_t i = 0; i < dense.size(); ++i)
+    if (!dense[i].is_same(out[i])) out[i].copy_(dense[i]);
 }
 
 void run(Call& call, const std::array<at::Tensor, 3>& out) {
