@@ -130,7 +130,6 @@ class Device:
     _stack: ClassVar[list[Device]] = []
 
     def __init__(self, chip: str, l2: str, faults: Sequence[Fault], auto_sync: bool, races: bool, trace: bool) -> None:
-        self.chip = chip
         self.max_blocks: int | None = None
         self._machine = native().Machine(chip, l2 == "warm", auto_sync, races, trace)
         self.chip, self.l2 = chip, l2

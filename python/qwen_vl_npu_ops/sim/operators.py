@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .. import _fakes, reference
+from . import bounds
 from .compiling import Library
 from .native import kernels_library, tilings
 
@@ -52,8 +53,18 @@ def library() -> Library:
     return Library._load(kernels_library())
 
 
-def launch(device: Device, op: str, shape: _Arguments, *tensors: Tensor | None, has_workspace: bool = False) -> None:
-    """Run ``launch_<op>`` with the tiling of ``shape``: pointers in their order, the workspace last."""
+def launch(
+    device: Device,
+    op: str,
+    shape: _Arguments,
+    *tensors: Tensor | None,
+    work: bounds.Work | None = None,
+    has_workspace: bool = False,
+) -> None:
+    """Run ``launch_<op>`` with the tiling of ``shape``: pointers in their order, the workspace last.
+
+    ``work`` is what the record's bound is worked out from.
+    """
     chosen = tiling(op, device.chip, **shape)
     if chosen.blocks == 0:
         return
@@ -61,7 +72,7 @@ def launch(device: Device, op: str, shape: _Arguments, *tensors: Tensor | None, 
     # Exactly as large as asked for; what the kernel has not written reads as NaN.
     workspace = torch.full((chosen.workspace_bytes,), 0xFF, dtype=torch.uint8) if chosen.workspace_bytes else None
     pointers = (*tensors, workspace) if has_workspace else tensors
-    library().launch(f"launch_{op}", blocks, *pointers, chosen.data)
+    library().launch(f"launch_{op}", blocks, *pointers, chosen.data, work=work)
 
 
 # ---- the kernels, one function each: fill the contiguous results ----
@@ -87,7 +98,15 @@ def _rotary_qkv(device: Device, results: Sequence[Tensor], a: _Arguments) -> Non
         "table_type": _DTYPES.index(cos.dtype),
         "interleaved": a["interleaved"],
     }
-    launch(device, "rotary_qkv", shape, qkv, cos, sin, *results)
+    work = bounds.rotary_qkv(
+        tokens=qkv.shape[0],
+        heads=heads,
+        head_dim=shape["in_dim"],
+        dtype=qkv.dtype,
+        out_head_dim=shape["out_dim"],
+        table_dtype=cos.dtype,
+    )
+    launch(device, "rotary_qkv", shape, qkv, cos, sin, *results, work=work)
 
 
 def _no_kernel(device: Device, results: Sequence[Tensor], a: _Arguments) -> None:
