@@ -1,0 +1,108 @@
+"""Tilings are pure functions of shape, dtype and chip: everything legal fits, the rest is refused clearly."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ops.samples import Rotary
+from qwen_vl_npu_ops import ops, sim
+from qwen_vl_npu_ops.sim import native, operators
+
+UB = 192 * 1024 - 256 - 8 * 1024  # what CANN leaves of 192 KiB
+SLOTS = ("inBytes", "tableBytes", "outBytes")
+
+
+def rotary_shape(**changes) -> dict:
+    width = 3 * changes.get("heads", 16) * changes.get("in_dim", 80)
+    shape = {"tokens": 4096, "heads": 16, "dim": 80, "in_dim": 80, "out_dim": 80, "qkv_stride": width}
+    shape |= {"cos_stride": 40, "sin_stride": 40, "table_step": 1, "type": 2, "table_type": 0, "interleaved": False}
+    return shape | changes
+
+
+def buffers(fields: dict) -> int:
+    """The bytes of UB that rotary_qkv's buffers take."""
+    return sum((2 if n in SLOTS else 1) * v for n, v in fields.items() if n.endswith("Bytes"))
+
+
+@st.composite
+def rotary_shapes(draw) -> dict:
+    dim = 2 * draw(st.integers(1, 128))
+    dtype = draw(st.integers(0, 2))
+    return rotary_shape(
+        tokens=draw(st.sampled_from((1, 2, 47, 49, 4096, 10**6)) | st.integers(1, 30000)),
+        heads=draw(st.integers(1, 64) | st.sampled_from((255, 256, 1000, 10**6))),
+        dim=dim,
+        in_dim=2 * draw(st.integers(dim // 2, 128)),
+        out_dim=2 * draw(st.integers(dim // 2, 128)),
+        type=dtype,
+        table_type=draw(st.sampled_from((0, dtype))),
+        table_step=draw(st.integers(1, 2)),
+        interleaved=draw(st.booleans()),
+    )
+
+
+@settings(max_examples=500)
+@given(shape=rotary_shapes(), chip=st.sampled_from(sim.chips()))
+def test_rotary_qkv_fits(shape, chip):
+    tiling = operators.tiling("rotary_qkv", chip, **shape)
+    cores = {"910B1": 48, "910B2": 48, "910B3": 40, "910B4": 40}[chip]
+    assert tiling.blocks == min(cores, shape["tokens"])
+    assert tiling.workspace_bytes == 0
+    fields = tiling.fields
+    assert buffers(fields) <= UB
+    assert all(v % 32 == 0 for n, v in fields.items() if n.endswith("Bytes"))
+    assert 1 <= fields["tileHeads"] <= shape["heads"]
+    assert 1 <= fields["tileTokens"] <= -(-shape["tokens"] // tiling.blocks)
+    assert fields["inPitch"] % 8 == 0
+    assert fields["outPitch"] % 8 == 0
+    assert fields["inPitch"] >= shape["in_dim"]
+    assert fields["outPitch"] >= shape["out_dim"]
+    assert fields["rowPitch"] >= 3 * fields["tileHeads"] * fields["inPitch"]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [Rotary(lengths=(300,), heads=16), Rotary(lengths=(60,), interleaved=True), Rotary(lengths=(60,), head_dim=72)],
+)
+def test_rotary_qkv_takes_the_ub_that_its_tiling_says(case):
+    """The simulator's peak is the sum of the tiling's buffers."""
+    with sim.device("910B1") as chip:
+        ops.rotary_qkv(**case.make(torch.bfloat16))
+    width = 3 * case.heads * case.head_dim
+    shape = rotary_shape(
+        tokens=case.tokens, heads=case.heads, dim=case.head_dim, in_dim=case.head_dim, out_dim=case.head_dim,
+        qkv_stride=width, cos_stride=case.head_dim // 2, sin_stride=case.head_dim // 2, interleaved=case.interleaved,
+    )  # fmt: skip
+    fields = operators.tiling("rotary_qkv", "910B1", **shape).fields
+    assert chip.report()[0].peak_bytes["ub"] == buffers(fields)
+
+
+def test_nothing_to_do_is_no_block():
+    assert operators.tiling("rotary_qkv", "910B1", **rotary_shape(tokens=0)).blocks == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"tokens": -1}, "tokens -1"),
+        ({"tokens": 2**32}, "tokens 4294967296"),
+        ({"heads": 0}, "heads 0"),
+        ({"dim": 0}, "dim 0"),
+        ({"in_dim": 78}, "in_dim 78"),
+        ({"out_dim": 258}, "out_dim 258"),
+        ({"qkv_stride": 2**33}, "qkv_stride 8589934592"),
+        ({"cos_stride": -40}, "cos_stride -40"),
+    ],
+)
+def test_what_no_tiling_serves_is_refused(changes, named):
+    with pytest.raises(ValueError, match=rf"rotary_qkv: no tiling for {named}: expected .* to .*"):
+        operators.tiling("rotary_qkv", "910B1", **rotary_shape(**changes))
+
+
+@pytest.mark.parametrize("op", [name for name in dir(native.tilings()) if not name.startswith("_")])
+def test_a_shape_must_have_its_names(op):
+    with pytest.raises(TypeError, match=f"{op}: expected "):
+        operators.tiling(op, "910B1")
+    with pytest.raises(ValueError, match="unknown chip"):
+        operators.tiling(op, "310P")
