@@ -1,6 +1,6 @@
 """Keeps AscendC kernels inside what CANN's device compiler and stub extractor take.
 
-    python tools/kernel_lint.py [FILE_OR_FOLDER ...]     default: every kernel under csrc
+    python tools/kernel_lint.py [FILE_OR_FOLDER ...]     default: every kernel under csrc and benchmarks
 
 Neither g++ against CANN's CPU-debug headers (where `__gm__` and `__aicore__` are empty) nor the simulator
 would notice these. Prints `file:line: rule: message` and exits with 1 if any.
@@ -424,7 +424,8 @@ def kernel_files(paths: Iterable[Path]) -> Iterator[Path]:
 
 def main(arguments: list[str]) -> int:
     """Lints the files and folders given; 1 if anything was found."""
-    paths = [Path(a) for a in arguments] or [Path(__file__).parent.parent / "csrc"]
+    root = Path(__file__).parent.parent
+    paths = [Path(a) for a in arguments] or [root / "csrc", *sorted((root / "benchmarks").rglob("*.cpp"))]
     findings = sorted({finding for path in kernel_files(paths) for finding in lint(path)})
     print("\n".join(map(str, findings)), end="\n" if findings else "")
     return 1 if findings else 0

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 # The simulator's test kernels too: they show that its header has the signatures of CANN's.
 KERNELS = sorted(p.parent / "launch.cpp" for p in (ROOT / "csrc").rglob("kernel.h"))
 KERNELS += sorted((ROOT / "tests/sim/kernels").glob("*.cpp"))
+KERNELS += sorted((ROOT / "benchmarks").rglob("*.cpp"))
 DEFINES = [
     "-D__CCE_AICORE__=220",
     "-D__DAV_C220__",

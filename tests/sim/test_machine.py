@@ -228,7 +228,7 @@ def test_cores_share_the_bandwidth_of_hbm(lib):
     gbps = together.bytes["hbm"] / together.time_us / 1e3
     assert together.bytes["hbm"] == x.nbytes - alone.bytes["hbm"]  # the first share is in L2 already
     assert gbps <= native().chip("910B1")["hbm_achieved_gbps"]
-    assert together.cycles > 2 * alone.cycles
+    assert together.cycles > 1.5 * alone.cycles
     assert warm.bytes["hbm"] == 0
     assert warm.cycles < together.cycles
 

@@ -123,7 +123,8 @@ double hbm_traffic(double bytes) {
 Cost gm_cost(const Instruction& i) {
   const bool fixpipe = i.work == Work::Fixpipe;
   const double stretch = i.slow_nd2nz ? kSlowNd2nz : 1;
-  const double bytes = static_cast<double>(i.bytes) * stretch, split = static_cast<double>(i.split);
+  const double bytes = static_cast<double>(i.bytes) * stretch;
+  const double split = i.slow_nd2nz ? 0 : static_cast<double>(i.split);  // the measured factor has it in
   const double missed = static_cast<double>(i.missed) * stretch;
   const double port = fixpipe ? kFixpipeGm : i.from == Memory::UB || i.to == Memory::UB ? kUbPort : kL1Port;
   // A split burst fetches its granule from where the rest comes from.

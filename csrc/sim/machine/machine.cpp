@@ -258,7 +258,7 @@ void Machine::close_report() {
 
 void Machine::maybe_yield(Core& core, double time) {
   // Cores that share bandwidth stay within a quantum of each other, so that none books all of it first.
-  constexpr double kQuantum = 2048;
+  constexpr double kQuantum = 512;
   core.schedule_time = time;
   for (auto& other : cores)
     if (other && other->fiber && other.get() != &core && other->waiting == Waiting::No &&
