@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH :=
 
-CXX_FILES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'tests/*.h' 'tests/*.cpp')
+CXX_FILES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'benchmarks/*.h' 'benchmarks/*.cpp' 'tests/*.h' 'tests/*.cpp')
 
 .PHONY: demo test test-full test-asan lint format build clean
 
