@@ -1,5 +1,8 @@
 #include "fault.h"
 
+#include "core.h"
+
+#include <sstream>
 #include <stdexcept>
 
 namespace ascend_sim {
@@ -8,6 +11,51 @@ const char* name_of(FaultKind kind) {
   static const char* const names[] = {"drop",   "event", "delay", "pipe",   "shift",     "shrink",
                                       "repeat", "mask",  "count", "stride", "skip_queue"};
   return names[static_cast<int>(kind)];
+}
+
+FaultKind fault_kind_named(const std::string& name) {
+  for (int i = 0; i <= static_cast<int>(FaultKind::SkipQueue); ++i)
+    if (name == name_of(static_cast<FaultKind>(i))) return static_cast<FaultKind>(i);
+  throw std::invalid_argument("unknown fault kind " + name);
+}
+
+Pipe pipe_named(const std::string& name) {
+  for (int i = 0; i < kPipes; ++i)
+    if (name == name_of(static_cast<Pipe>(i))) return static_cast<Pipe>(i);
+  throw std::invalid_argument("unknown pipe " + name);
+}
+
+Fault parse_fault(const std::string& text) {
+  Fault fault;
+  std::stringstream fields(text);
+  std::string place;
+  std::getline(fields, place, ',');
+  const size_t at = place.find('@'), colon = place.rfind(':');
+  if (at == std::string::npos || colon == std::string::npos || colon < at)
+    throw std::invalid_argument("fault: expected kind@file:line, got " + place);
+  fault.kind = fault_kind_named(place.substr(0, at));
+  fault.file = place.substr(at + 1, colon - at - 1);
+  fault.line = std::stoi(place.substr(colon + 1));
+  for (std::string field; std::getline(fields, field, ',');) {
+    const size_t equals = field.find('=');
+    const std::string name = field.substr(0, equals);
+    const std::string value = equals == std::string::npos ? "" : field.substr(equals + 1);
+    if (name == "api")
+      fault.api = value;
+    else if (name == "nth")
+      fault.nth = std::stoll(value);
+    else if (name == "core")
+      fault.core = value;
+    else if (name == "operand")
+      fault.operand = value;
+    else if (name == "amount" && fault.kind == FaultKind::Pipe)
+      fault.pipe = pipe_named(value);
+    else if (name == "amount")
+      fault.amount = std::stoll(value);
+    else
+      throw std::invalid_argument("fault: unknown field " + field);
+  }
+  return fault;
 }
 
 namespace {

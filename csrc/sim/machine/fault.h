@@ -45,6 +45,11 @@ struct SiteRecord {
 };
 
 const char* name_of(FaultKind kind);
+FaultKind fault_kind_named(const std::string& name);  // throws std::invalid_argument
+Pipe pipe_named(const std::string& name);             // throws std::invalid_argument
+
+// "kind@file.cpp:12[,api=Add][,nth=0][,core=aiv0][,amount=32][,operand=dst]", amount a name for kind "pipe".
+Fault parse_fault(const std::string& text);  // throws std::invalid_argument
 
 // Apply a fault to an instruction; false when it is to be dropped. Throws std::invalid_argument when the kind
 // of fault does not apply to the instruction.

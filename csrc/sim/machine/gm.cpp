@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <iterator>
 #include <new>
 
 #include "error.h"
@@ -26,19 +27,54 @@ GlobalMemory::~GlobalMemory() {
 }
 
 uint64_t GlobalMemory::map(uint64_t bytes) {
-  const uint64_t address = next_, room = (bytes + kPage - 1) / kPage * kPage;
-  if (address + room + kPage > base_ + kArena) throw std::bad_alloc();
-  if (room && mprotect(reinterpret_cast<void*>(address), room, PROT_READ | PROT_WRITE))
+  const uint64_t pages = (bytes + kPage - 1) / kPage * kPage, room = pages + kPage;
+  uint64_t address = next_;
+  auto hole = free_.begin();
+  while (hole != free_.end() && hole->second < room) ++hole;
+  if (hole != free_.end()) {
+    address = hole->first;
+    if (hole->second > room) free_[address + room] = hole->second - room;
+    free_.erase(hole);
+  } else if (next_ + room > base_ + kArena) {
     throw std::bad_alloc();
-  next_ = address + room + kPage;
+  } else {
+    next_ += room;
+  }
+  used_[address] = room;
+  if (pages && mprotect(reinterpret_cast<void*>(address), pages, PROT_READ | PROT_WRITE)) {
+    unmap(address);
+    throw std::bad_alloc();
+  }
   return address;
 }
 
-void GlobalMemory::unmap_all() {
+void GlobalMemory::unmap(uint64_t address) {
+  const auto mapped = used_.find(address);
+  if (mapped == used_.end()) return;
+  uint64_t room = mapped->second;
+  used_.erase(mapped);
   // Mapping afresh both protects and drops the pages.
+  mmap(reinterpret_cast<void*>(address), room, PROT_NONE,
+       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  regions_.erase(address);
+  last_ = nullptr;
+  auto after = free_.lower_bound(address);
+  if (after != free_.end() && after->first == address + room) {
+    room += after->second;
+    after = free_.erase(after);
+  }
+  if (after != free_.begin() && std::prev(after)->first + std::prev(after)->second == address)
+    std::prev(after)->second += room;
+  else
+    free_[address] = room;
+}
+
+void GlobalMemory::unmap_all() {
   mmap(reinterpret_cast<void*>(base_), next_ - base_, PROT_NONE,
        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
   next_ = base_ + kPage;
+  used_.clear();
+  free_.clear();
   forbid_all();
   last_ = nullptr;
 }

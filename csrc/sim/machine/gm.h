@@ -55,6 +55,7 @@ class GlobalMemory {
 
   // Map `bytes` of zeroed memory, 512-byte aligned, with unmapped pages around it.
   uint64_t map(uint64_t bytes);
+  void unmap(uint64_t address);  // what map() returned; its place can be mapped again
   void unmap_all();
   uint64_t mapped() const { return next_ - base_; }
 
@@ -69,6 +70,7 @@ class GlobalMemory {
 
  private:
   uint64_t base_ = 0, next_ = 0;
+  std::map<uint64_t, uint64_t> used_, free_;  // address -> room, the gap behind it included
   std::map<uint64_t, Region> regions_;  // by base address
   Region* last_ = nullptr;
 };

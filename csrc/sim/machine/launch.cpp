@@ -2,6 +2,7 @@
 #include <link.h>
 
 #include <cstring>
+#include <mutex>
 #include <stdexcept>
 
 #include "library.h"
@@ -16,6 +17,7 @@ std::vector<Entry>& registered() {
   static std::vector<Entry> entries;
   return entries;
 }
+Runtime runtime = nullptr;
 
 TaskType task_of(int kernel_meta_type) {
   switch (kernel_meta_type) {
@@ -38,6 +40,16 @@ TaskType task_of(int kernel_meta_type) {
 
 }  // namespace
 
+void run(Machine& machine, const Launch& launch) {
+  // Which core runs is known to the whole process, so one launch has it to itself.
+  static std::recursive_mutex one_at_a_time;
+  const std::lock_guard<std::recursive_mutex> lock(one_at_a_time);
+  if (launch.blocks < 1)
+    throw std::invalid_argument(std::string("kernel ") + launch.kernel + ": blocks must be at least 1, got " +
+                                std::to_string(launch.blocks));
+  machine.launch(launch.kernel, task_of(launch.task_type), launch.blocks, launch.body);
+}
+
 void register_entry(const Entry& entry) {
   registered().push_back(entry);
 }
@@ -55,15 +67,17 @@ std::vector<Entry> load_library(const std::string& path) {
   return entries;
 }
 
-void launch(const char* name, int task_type, int64_t blocks, const std::function<void()>& body) {
+void set_runtime(Runtime taken) {
+  runtime = taken;
+}
+
+void launch(Launch launch, void* stream) {
   Machine* machine = active_machine();
+  if (runtime && (stream || !machine)) return runtime(std::move(launch), stream);
   if (!machine)
-    throw std::runtime_error(std::string("kernel ") + name +
+    throw std::runtime_error(std::string("kernel ") + launch.kernel +
                              " is launched and no simulated device is active");
-  if (blocks < 1)
-    throw std::invalid_argument(std::string("kernel ") + name + ": blocks must be at least 1, got " +
-                                std::to_string(blocks));
-  machine->launch(name, task_of(task_type), blocks, body);
+  run(*machine, launch);
 }
 
 float half_value(uint16_t bits) {

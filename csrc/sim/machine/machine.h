@@ -1,6 +1,8 @@
 // The chip: all cores of a launch, global memory, what they share, and the scheduler that interleaves them.
 #pragma once
 
+#include <sim/launch.h>
+
 #include <map>
 #include <memory>
 #include <string>
@@ -127,5 +129,7 @@ class Machine {
 
 // The machine that kernel code launches on.
 Machine*& active_machine();
+
+void run(Machine& machine, const Launch& launch);
 
 }  // namespace ascend_sim

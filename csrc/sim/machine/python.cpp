@@ -51,18 +51,6 @@ void raise(const Error& error) {
   PyErr_SetObject(error_type.ptr(), error_type(**fields).ptr());
 }
 
-FaultKind fault_kind(const std::string& name) {
-  for (int i = 0; i <= static_cast<int>(FaultKind::SkipQueue); ++i)
-    if (name == name_of(static_cast<FaultKind>(i))) return static_cast<FaultKind>(i);
-  throw std::invalid_argument("unknown fault kind " + name);
-}
-
-Pipe pipe_named(const std::string& name) {
-  for (int i = 0; i < kPipes; ++i)
-    if (name == name_of(static_cast<Pipe>(i))) return static_cast<Pipe>(i);
-  throw std::invalid_argument("unknown pipe " + name);
-}
-
 // Makes a machine the one that kernels launch on, for a scope.
 struct Activation {
   explicit Activation(Machine& machine) : before(active_machine()) { active_machine() = &machine; }
@@ -85,7 +73,7 @@ void call(Machine& machine, const Entry& entry, int64_t blocks, const std::vecto
   if (entry.launcher)
     entry.call(pointers.data());
   else
-    launch(entry.name, entry.task_type, blocks, [&] { entry.call(pointers.data()); });
+    launch({entry.name, entry.task_type, blocks, [&] { entry.call(pointers.data()); }}, nullptr);
 }
 
 py::dict to_dict(const Machine& machine, const Report& report) {
@@ -206,7 +194,7 @@ PYBIND11_MODULE(_sim, module) {
               const std::string& api, int64_t nth, const std::string& core, int64_t amount,
               const std::string& operand, const std::string& pipe) {
              Fault fault;
-             fault.kind = fault_kind(kind);
+             fault.kind = fault_kind_named(kind);
              fault.file = file;
              fault.line = line;
              fault.api = api;

@@ -79,15 +79,18 @@ def rewrite(text: str, name: str) -> str:
     pieces, at = [], 0
     for match in _LAUNCH.finditer(plain):
         close = _matching(plain, match.end() - 1)
-        blocks = match[3].split(",")[0]
+        configuration = match[3].split(",")
+        if len(configuration) != 3:
+            raise CompileError(f"{name}: expected <<<blocks, l2, stream>>>, got <<<{match[3]}>>>")
         newlines = "\n" * plain.count("\n", match.end(2), match.end())
-        blocks = blocks.replace("\n", " ")
+        blocks, _, stream = (part.replace("\n", " ").strip() for part in configuration)
         arguments = text[match.end() : close]
         call = f"{match[1]}{match[2]}({arguments})"
         short = match[1].rsplit("::", 1)[-1]
         pieces += [
             text[at : match.start()],
-            f'::ascend_sim::launch("{short}", sim_task_type("{short}"), ({blocks}), [=]() mutable {{ {call}; }})',
+            f'::ascend_sim::launch({{"{short}", sim_task_type("{short}"), static_cast<int64_t>({blocks}), '
+            f"[=]() mutable {{ {call}; }}}}, {stream})",
             newlines,
         ]
         at = close + 1

@@ -1,5 +1,6 @@
 // How kernels get onto the simulated chip. `kernel<<<blocks, nullptr, stream>>>(arguments)` becomes a call of
-// launch(); the functions of a library that Python may call register themselves with Entry.
+// launch(); the functions of a library that Python may call register themselves with Entry. A runtime that has
+// streams (csrc/virtual_npu) takes launches over with set_runtime() and runs them when their turn comes.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +25,20 @@ inline int find_task_type(const char* kernel, const TaskNote* begin, const TaskN
   return 0;
 }
 
-// Run `body` on every core that `blocks` blocks of kernel `name` occupy, on the machine that is active.
-void launch(const char* name, int task_type, int64_t blocks, const std::function<void()>& body);
+// A kernel on its way to the chip: `body` runs on every core that its blocks occupy, and owns its arguments.
+struct Launch {
+  const char* kernel;
+  int task_type;
+  int64_t blocks;
+  std::function<void()> body;
+};
+
+// At once on the machine that is active, if one is and `stream` is null; else the runtime's business. Throws
+// std::runtime_error when there is neither.
+void launch(Launch launch, void* stream);
+
+using Runtime = void (*)(Launch launch, void* stream);
+void set_runtime(Runtime runtime);
 
 // An argument of an entry, as a caller without types must pass it: its kind and size.
 struct Parameter {
