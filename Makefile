@@ -68,5 +68,5 @@ $(VENV)/.stamp: requirements-dev.txt
 	touch $@
 
 clean:
-	rm -rf build dist $(VENV) python/*.egg-info python/qwen_vl_npu_ops/lib python/qwen_vl_npu_ops/_sim*
+	rm -rf build dist $(VENV) python/*.egg-info python/qwen_vl_npu_ops/lib python/qwen_vl_npu_ops/_sim* python/qwen_vl_npu_ops/_virtual_npu
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

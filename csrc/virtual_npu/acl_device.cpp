@@ -36,6 +36,13 @@ const char* aclrtGetSocName() {
   return setup().soc.c_str();
 }
 
+aclError aclsysGetCANNVersion(aclCANNPackageName, aclCANNPackageVersion* version) {
+  COUNT_CALL();
+  RETURN_IF_NULL(version);
+  *version = {"8.1.RC1", "8", "1", "RC1", "", ""};  // the version that the kernels are written for
+  return ACL_SUCCESS;
+}
+
 aclError aclrtGetDeviceCount(uint32_t* number) {
   COUNT_CALL();
   RETURN_IF_NULL(number);

@@ -36,7 +36,8 @@ aclError aclmdlRICaptureBegin(aclrtStream handle, aclmdlRICaptureMode mode) {
   Stream* stream = Stream::from(handle);
   if (!stream) return fail(ACL_ERROR_RT_STREAM_CONTEXT, "aclmdlRICaptureBegin: not a stream");
   const std::lock_guard<std::recursive_mutex> lock(captures_mutex());
-  if (stream->capture) return fail(ACL_ERROR_RT_STREAM_CAPTURED, "aclmdlRICaptureBegin: the stream is being captured");
+  if (stream->capture)
+    return fail(ACL_ERROR_RT_STREAM_CAPTURED, "aclmdlRICaptureBegin: the stream is being captured");
   static uint32_t next = 1;
   auto capture = std::make_shared<Capture>();
   capture->graph->id = next++;
@@ -77,9 +78,11 @@ aclError aclmdlRICaptureEnd(aclrtStream handle, aclmdlRI* model) {
   if (!stream) return fail(ACL_ERROR_RT_STREAM_CONTEXT, "aclmdlRICaptureEnd: not a stream");
   const std::lock_guard<std::recursive_mutex> lock(captures_mutex());
   const std::shared_ptr<Capture> capture = stream->capture;
-  if (!capture) return fail(ACL_ERROR_RT_STREAM_NOT_CAPTURED, "aclmdlRICaptureEnd: the stream is not being captured");
+  if (!capture)
+    return fail(ACL_ERROR_RT_STREAM_NOT_CAPTURED, "aclmdlRICaptureEnd: the stream is not being captured");
   if (capture->origin != stream)
-    return fail(ACL_ERROR_RT_STREAM_CAPTURE_UNMATCHED, "aclmdlRICaptureEnd: the capture began on another stream");
+    return fail(ACL_ERROR_RT_STREAM_CAPTURE_UNMATCHED,
+                "aclmdlRICaptureEnd: the capture began on another stream");
   Stream::for_each([&](Stream& each) {
     if (each.capture == capture) each.capture.reset();
   });
@@ -91,11 +94,13 @@ aclError aclmdlRICaptureEnd(aclrtStream handle, aclmdlRI* model) {
       const auto seen = joined.find(other);
       if (seen != joined.end() && seen->second >= own->second) continue;
       graphs.erase(capture->graph.get());
-      return fail(ACL_ERROR_RT_STREAM_UNJOINED, "aclmdlRICaptureEnd: a stream that took part was not waited for");
+      return fail(ACL_ERROR_RT_STREAM_UNJOINED,
+                  "aclmdlRICaptureEnd: a stream that took part was not waited for");
     }
   if (!capture->valid) {
     graphs.erase(capture->graph.get());
-    return fail(ACL_ERROR_RT_CAPTURE_MODE_NOT_SUPPORT, "aclmdlRICaptureEnd: a call during the capture was not allowed");
+    return fail(ACL_ERROR_RT_CAPTURE_MODE_NOT_SUPPORT,
+                "aclmdlRICaptureEnd: a call during the capture was not allowed");
   }
   *model = capture->graph.get();
   return ACL_SUCCESS;
@@ -121,7 +126,8 @@ aclError aclmdlRIExecuteAsync(aclmdlRI model, aclrtStream handle) {
     const auto found = graphs.find(model);
     if (found == graphs.end()) return fail(ACL_ERROR_RT_PARAM_INVALID, "aclmdlRIExecuteAsync: not a graph");
     if (stream->capture)
-      return fail(ACL_ERROR_RT_CAPTURE_MODE_NOT_SUPPORT, "aclmdlRIExecuteAsync: the stream is being captured");
+      return fail(ACL_ERROR_RT_CAPTURE_MODE_NOT_SUPPORT,
+                  "aclmdlRIExecuteAsync: the stream is being captured");
     graph = found->second;
   }
   for (const Task& task : graph->tasks) stream->push(task.kind, task.run);

@@ -30,12 +30,13 @@ struct Direction {
 };
 
 // Checked against where the memory is; also counts the copy.
-aclError check_copy(const char* function, void* to, size_t room, const void* from, size_t bytes, aclrtMemcpyKind kind,
-                    Direction& direction) {
+aclError check_copy(const char* function, void* to, size_t room, const void* from, size_t bytes,
+                    aclrtMemcpyKind kind, Direction& direction) {
   if (bytes > room)
     return fail(ACL_ERROR_RT_PARAM_INVALID,
                 std::string(function) + ": " + std::to_string(bytes) + " bytes into " + std::to_string(room));
-  if (bytes && (!to || !from)) return fail(ACL_ERROR_RT_PARAM_INVALID, std::string(function) + ": a null address");
+  if (bytes && (!to || !from))
+    return fail(ACL_ERROR_RT_PARAM_INVALID, std::string(function) + ": a null address");
   switch (kind) {
     case ACL_MEMCPY_HOST_TO_HOST:
       direction = {false, false};
@@ -53,7 +54,8 @@ aclError check_copy(const char* function, void* to, size_t room, const void* fro
       direction = {memory().holds(from, bytes), memory().holds(to, bytes)};
       break;
     default:
-      return fail(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, std::string(function) + ": this kind of copy is not known here");
+      return fail(ACL_ERROR_RT_FEATURE_NOT_SUPPORT,
+                  std::string(function) + ": this kind of copy is not known here");
   }
   if (direction.from_device)
     if (const aclError error = check_device_range(function, from, bytes)) return error;
@@ -65,7 +67,8 @@ aclError check_copy(const char* function, void* to, size_t room, const void* fro
 }
 
 aclError allocate(const char* function, void** address, size_t bytes) {
-  if (!address || !bytes) return fail(ACL_ERROR_RT_PARAM_INVALID, std::string(function) + ": a null address or no bytes");
+  if (!address || !bytes)
+    return fail(ACL_ERROR_RT_PARAM_INVALID, std::string(function) + ": a null address or no bytes");
   *address = memory().allocate(bytes);
   return *address ? ACL_SUCCESS
                   : fail(ACL_ERROR_RT_MEMORY_ALLOCATION,
@@ -95,9 +98,9 @@ aclError aclrtMallocAlign32(void** address, size_t bytes, aclrtMemMallocPolicy) 
 
 aclError aclrtFree(void* address) {
   COUNT_CALL();
-  return memory().release(address)
-             ? ACL_SUCCESS
-             : fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtFree: the address is not one that aclrtMalloc returned");
+  return memory().release(address) ? ACL_SUCCESS
+                                   : fail(ACL_ERROR_RT_PARAM_INVALID,
+                                          "aclrtFree: the address is not one that aclrtMalloc returned");
 }
 
 aclError aclrtMallocHost(void** address, size_t bytes) {
@@ -115,7 +118,8 @@ aclError aclrtFreeHost(void* address) {
   {
     const std::lock_guard<std::mutex> lock(pinned_mutex);
     if (!pinned().erase(reinterpret_cast<uint64_t>(address)))
-      return fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtFreeHost: the address is not one that aclrtMallocHost returned");
+      return fail(ACL_ERROR_RT_PARAM_INVALID,
+                  "aclrtFreeHost: the address is not one that aclrtMallocHost returned");
   }
   std::free(address);
   return ACL_SUCCESS;
@@ -157,7 +161,8 @@ aclError aclrtMemcpyAsync(void* to, size_t room, const void* from, size_t bytes,
   if (!stream) return fail(ACL_ERROR_RT_STREAM_CONTEXT, "aclrtMemcpyAsync: not a stream");
   Direction direction;
   if (const aclError error = check_copy(__func__, to, room, from, bytes, kind, direction)) return error;
-  const bool pageable = (!direction.from_device && !is_pinned(from)) || (!direction.to_device && !is_pinned(to));
+  const bool pageable =
+      (!direction.from_device && !is_pinned(from)) || (!direction.to_device && !is_pinned(to));
   if (!pageable) {
     stream->push(TaskKind::Work, [=] { std::memcpy(to, from, bytes); });
     return ACL_SUCCESS;
@@ -170,8 +175,9 @@ aclError aclrtMemcpyAsync(void* to, size_t room, const void* from, size_t bytes,
     return stream->synchronize(-1);
   }
   const char* begin = static_cast<const char*>(from);
-  stream->push(TaskKind::Work,
-               [to, staged = std::vector<char>(begin, begin + bytes)] { std::memcpy(to, staged.data(), staged.size()); });
+  stream->push(TaskKind::Work, [to, staged = std::vector<char>(begin, begin + bytes)] {
+    std::memcpy(to, staged.data(), staged.size());
+  });
   return ACL_SUCCESS;
 }
 
@@ -188,7 +194,8 @@ aclError aclrtMemsetAsync(void* address, size_t room, int32_t value, size_t byte
   COUNT_CALL();
   Stream* stream = Stream::from(handle);
   if (!stream) return fail(ACL_ERROR_RT_STREAM_CONTEXT, "aclrtMemsetAsync: not a stream");
-  if (bytes > room) return fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtMemsetAsync: more bytes than there is room for");
+  if (bytes > room)
+    return fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtMemsetAsync: more bytes than there is room for");
   if (const aclError error = check_device_range(__func__, address, bytes)) return error;
   stream->push(TaskKind::Work, [=] { std::memset(address, value, bytes); });
   return ACL_SUCCESS;

@@ -1,4 +1,5 @@
-// CANN's own operators are not here; their compiler's options, which torch_npu sets when it starts, are taken.
+// CANN's own operators are not here; their compiler's options, which torch_npu sets when it starts, are
+// taken.
 #include <acl/acl_op_compiler.h>
 
 #include "runtime.h"

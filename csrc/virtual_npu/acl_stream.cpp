@@ -17,10 +17,10 @@ EventPointer find_event(aclrtEvent handle) {
   return found == events().end() ? nullptr : found->second;
 }
 
-#define STREAM_OR_RETURN(name, handle)  \
+#define STREAM_OR_RETURN(name, handle)       \
   Stream* const name = Stream::from(handle); \
   if (!name) return fail(ACL_ERROR_RT_STREAM_CONTEXT, std::string(__func__) + ": not a stream")
-#define EVENT_OR_RETURN(name, handle)        \
+#define EVENT_OR_RETURN(name, handle)           \
   const EventPointer name = find_event(handle); \
   if (!name) return fail(ACL_ERROR_RT_PARAM_INVALID, std::string(__func__) + ": not an event")
 
@@ -60,7 +60,8 @@ aclError aclrtSetStreamFailureMode(aclrtStream handle, uint64_t mode) {
   COUNT_CALL();
   STREAM_OR_RETURN(stream, handle);
   // Every stream stops at its first failure; the other mode is not offered.
-  return mode == ACL_STOP_ON_FAILURE ? ACL_SUCCESS : fail(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "going on after a failure");
+  return mode == ACL_STOP_ON_FAILURE ? ACL_SUCCESS
+                                     : fail(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "going on after a failure");
 }
 
 aclError aclrtSetStreamOverflowSwitch(aclrtStream handle, uint32_t) {
@@ -160,7 +161,8 @@ aclError aclrtQueryEventStatus(aclrtEvent handle, aclrtEventRecordedStatus* stat
   RETURN_IF_NULL(status);
   EVENT_OR_RETURN(event, handle);
   const std::lock_guard<std::mutex> lock(event->mutex);
-  *status = event->done >= event->issued ? ACL_EVENT_RECORDED_STATUS_COMPLETE : ACL_EVENT_RECORDED_STATUS_NOT_READY;
+  *status =
+      event->done >= event->issued ? ACL_EVENT_RECORDED_STATUS_COMPLETE : ACL_EVENT_RECORDED_STATUS_NOT_READY;
   return ACL_SUCCESS;
 }
 
@@ -182,7 +184,8 @@ aclError aclrtEventElapsedTime(float* ms, aclrtEvent from, aclrtEvent to) {
   for (const auto& [event, when] : {std::pair(first, &begin), std::pair(second, &end)}) {
     const std::lock_guard<std::mutex> lock(event->mutex);
     if (event->done == 0 || event->done < event->issued)
-      return fail(ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID, "aclrtEventElapsedTime: an event has not been reached");
+      return fail(ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID,
+                  "aclrtEventElapsedTime: an event has not been reached");
     *when = event->when;
   }
   *ms = std::chrono::duration<float, std::milli>(end - begin).count();

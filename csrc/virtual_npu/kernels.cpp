@@ -1,7 +1,8 @@
 // Kernel launches: what `kernel<<<blocks, nullptr, stream>>>(...)` comes to here, and the faults that
 // QWEN_VL_NPU_OPS_VIRTUAL_FAULTS plants, separated by semicolons:
 //   hang:<kernel>   the kernel never comes back     skip:<kernel>   it returns having done nothing
-//   error:<kernel>  it fails like a bad access      <kind>@<file>:<line>[,...]  a simulator's fault, see fault.h
+//   error:<kernel>  it fails like a bad access      <kind>@<file>:<line>[,...]  a simulator's fault, see
+//   fault.h
 #include <condition_variable>
 #include <cstdlib>
 #include <sstream>
@@ -47,13 +48,15 @@ void run(const ascend_sim::Launch& launch) {
   static const Faults faults = read_faults();
   if (!faults.wrong.empty()) throw ascend_sim::KernelError(faults.wrong, false);
   if (!setup().has_kernels)
-    throw ascend_sim::KernelError("kernel " + std::string(launch.kernel) + " is not built for " + setup().soc, false);
+    throw ascend_sim::KernelError("kernel " + std::string(launch.kernel) + " is not built for " + setup().soc,
+                                  false);
   const auto fault = faults.kernels.find(launch.kernel);
   const std::string kind = fault == faults.kernels.end() ? "" : fault->second;
   if (kind == "skip") return;
   if (kind == "hang") hang();
   if (kind == "error")
-    throw ascend_sim::KernelError("out_of_bounds: kernel " + std::string(launch.kernel) + ": a planted fault", false);
+    throw ascend_sim::KernelError("out_of_bounds: kernel " + std::string(launch.kernel) + ": a planted fault",
+                                  false);
   device().run(launch);
 }
 

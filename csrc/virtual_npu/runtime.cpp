@@ -69,8 +69,10 @@ void* Memory::allocate(uint64_t bytes) {
   } catch (const std::bad_alloc&) {
     return nullptr;
   }
-  // What a program has not written is not zero on a device: ones are NaN, or -1.
-  std::memset(address, 0xff, bytes);
+  // What a program has not written is not zero on a device: ones are NaN, or -1. Not for what is large, whose
+  // pages the host need not have until they are used.
+  constexpr uint64_t kLarge = uint64_t{1} << 26;
+  if (bytes < kLarge) std::memset(address, 0xff, bytes);
   blocks_[reinterpret_cast<uint64_t>(address)] = bytes;
   used_ += bytes;
   return address;
@@ -126,7 +128,8 @@ size_t virtual_npu_counters(char* text, size_t capacity) {
   std::string lines;
   {
     const std::lock_guard<std::mutex> lock(virtual_npu::counting);
-    for (const auto& [name, number] : virtual_npu::counts()) lines += name + " " + std::to_string(number) + "\n";
+    for (const auto& [name, number] : virtual_npu::counts())
+      lines += name + " " + std::to_string(number) + "\n";
   }
   if (capacity) text[lines.copy(text, capacity - 1)] = 0;
   return lines.size() + 1;

@@ -26,13 +26,14 @@ void count(const std::string& name);
 aclError fail(aclError code, const std::string& why);
 
 #define RETURN_IF_NULL(pointer) \
-  if (!(pointer)) return ::virtual_npu::fail(ACL_ERROR_RT_PARAM_INVALID, std::string(__func__) + ": " #pointer " is null")
+  if (!(pointer))               \
+  return ::virtual_npu::fail(ACL_ERROR_RT_PARAM_INVALID, std::string(__func__) + ": " #pointer " is null")
 
 // ---- the chip ----
 
 struct Setup {
-  std::string soc;        // what aclrtGetSocName returns, such as Ascend910B1
-  bool has_kernels;       // whether the simulator knows the chip
+  std::string soc;   // what aclrtGetSocName returns, such as Ascend910B1
+  bool has_kernels;  // whether the simulator knows the chip
   int cube_cores, vector_cores;
   uint64_t memory_bytes;
 };

@@ -61,6 +61,9 @@ void Stream::work() {
     } catch (const ascend_sim::KernelError& failure) {
       error = failure.hangs ? ACL_ERROR_RT_AICORE_TIMEOUT : ACL_ERROR_RT_AICORE_EXCEPTION;
       text = failure.what();
+    } catch (const std::exception& failure) {  // a host function's
+      error = ACL_ERROR_RT_AICPU_EXCEPTION;
+      text = failure.what();
     }
     task.run = nullptr;  // what it holds goes before anyone is told
     lock.lock();
@@ -117,7 +120,8 @@ aclError Stream::wait(const EventPointer& event) {
     const std::lock_guard<std::recursive_mutex> lock(captures_mutex());
     if (const auto other = event->capture.lock()) {
       if (capture && capture != other)
-        return fail(ACL_ERROR_STREAM_CAPTURE_CONFLICT, "aclrtStreamWaitEvent: the event belongs to another capture");
+        return fail(ACL_ERROR_STREAM_CAPTURE_CONFLICT,
+                    "aclrtStreamWaitEvent: the event belongs to another capture");
       capture = other;  // waiting for a capture's event takes a stream into it
       for (const auto& [stream, position] : event->position) {
         size_t& mine = capture->known[this][stream];
@@ -144,7 +148,8 @@ aclError Stream::synchronize(int timeout_ms) {
   if (timeout_ms < 0)
     changed_.wait(lock, finished);
   else if (!changed_.wait_for(lock, std::chrono::milliseconds(timeout_ms), finished))
-    return fail(ACL_ERROR_RT_STREAM_SYNC_TIMEOUT, "a stream has not finished after " + std::to_string(timeout_ms) + " ms");
+    return fail(ACL_ERROR_RT_STREAM_SYNC_TIMEOUT,
+                "a stream has not finished after " + std::to_string(timeout_ms) + " ms");
   return error_ == ACL_SUCCESS ? ACL_SUCCESS : fail(error_, error_text_);
 }
 

@@ -1,5 +1,5 @@
-// Streams, events and captured graphs. A stream is a thread that runs tasks in the order they came; an event is
-// a number that a stream raises when it gets there.
+// Streams, events and captured graphs. A stream is a thread that runs tasks in the order they came; an event
+// is a number that a stream raises when it gets there.
 #pragma once
 
 #include <chrono>
@@ -66,8 +66,8 @@ class Stream {
   // Until everything pushed has run, or for `timeout_ms` when that is not negative.
   aclError synchronize(int timeout_ms);
   bool idle();
-  void hold(bool held);  // a held stream takes tasks and runs none
-  void close(bool drop); // ends the thread, after what waits or without it
+  void hold(bool held);   // a held stream takes tasks and runs none
+  void close(bool drop);  // ends the thread, after what waits or without it
 
   const int id;
   std::shared_ptr<Capture> capture;  // guarded by captures_mutex()
@@ -88,7 +88,8 @@ class Stream {
 
 std::recursive_mutex& captures_mutex();
 
-// ACL_SUCCESS, or 107030 with a message where a capture forbids this thread to call what waits for the device.
+// ACL_SUCCESS, or 107030 with a message where a capture forbids this thread to call what waits for the
+// device.
 aclError refuse_in_capture(const char* function);
 
 }  // namespace virtual_npu

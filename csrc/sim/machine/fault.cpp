@@ -1,9 +1,9 @@
 #include "fault.h"
 
-#include "core.h"
-
 #include <sstream>
 #include <stdexcept>
+
+#include "core.h"
 
 namespace ascend_sim {
 

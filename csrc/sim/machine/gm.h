@@ -71,7 +71,7 @@ class GlobalMemory {
  private:
   uint64_t base_ = 0, next_ = 0;
   std::map<uint64_t, uint64_t> used_, free_;  // address -> room, the gap behind it included
-  std::map<uint64_t, Region> regions_;  // by base address
+  std::map<uint64_t, Region> regions_;        // by base address
   Region* last_ = nullptr;
 };
 

@@ -1,23 +1,24 @@
-// aten operators for the virtual NPU, which has no CANN operators: in stream order the operator's CPU kernel runs on
-// the device's memory, which the host can see. Results get their shapes from the meta kernels, so that
-// nothing waits for the device; and work goes through torch_npu's task queue, as CANN's operators do.
+// aten operators for the virtual NPU, which has no CANN operators: in stream order the operator's CPU kernel
+// runs on the device's memory, which the host can see. Results get their shapes from the meta kernels, so
+// that nothing waits for the device; and work goes through torch_npu's task queue, as CANN's operators do.
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/stack.h>
 #include <ATen/ops/copy_native.h>
 #include <ATen/ops/empty_strided.h>
 #include <ATen/ops/from_blob.h>
+#include <acl/acl.h>
 #include <torch/library.h>
 
 #include "torch_npu/csrc/core/npu/NPUStream.h"
 #include "torch_npu/csrc/framework/OpCommand.h"
 
-#include <acl/acl.h>
-
 namespace {
 
 using torch::jit::Stack;
 
-bool on_device(const at::Tensor& tensor) { return tensor.defined() && tensor.is_privateuseone(); }
+bool on_device(const at::Tensor& tensor) {
+  return tensor.defined() && tensor.is_privateuseone();
+}
 
 // Apply `change` to every tensor in a value, lists included.
 template <class Change>
@@ -51,7 +52,8 @@ struct ToMeta {
 struct ToHost {
   at::Tensor operator()(const at::Tensor& tensor) const {
     if (!on_device(tensor)) return tensor;
-    return at::from_blob(tensor.data_ptr(), tensor.sizes(), tensor.strides(), tensor.options().device(at::kCPU));
+    return at::from_blob(tensor.data_ptr(), tensor.sizes(), tensor.strides(),
+                         tensor.options().device(at::kCPU));
   }
   c10::IValue operator()(at::Device) const { return at::Device(at::kCPU); }
 };
@@ -62,8 +64,8 @@ struct Work {
   std::vector<at::Tensor> results;  // undefined where the operator wrote into an argument
 };
 
-void run_work(void* pointer) {
-  const std::unique_ptr<Work> work(static_cast<Work*>(pointer));
+void replay_work(void* pointer) {
+  const Work* work = static_cast<Work*>(pointer);
   const c10::InferenceMode inference;
   Stack stack = work->arguments;
   work->op.callBoxed(stack);
@@ -71,12 +73,21 @@ void run_work(void* pointer) {
     if (work->results[i].defined()) work->results[i].copy_(stack[i].toTensor());
 }
 
-// In the current stream, behind what torch_npu has queued for it.
+void run_work(void* pointer) {
+  const std::unique_ptr<Work> work(static_cast<Work*>(pointer));
+  replay_work(pointer);
+}
+
+// In the current stream, behind what torch_npu has queued for it. What is captured stays for the replays.
 void enqueue(const std::string& name, std::unique_ptr<Work> work) {
   const aclrtStream stream = c10_npu::getCurrentNPUStream().stream(false);
   Work* released = work.release();
-  at_npu::native::OpCommand::RunOpApiV2(
-      name, [stream, released] { return aclrtLaunchHostFunc(stream, run_work, released); });
+  at_npu::native::OpCommand::RunOpApiV2(name, [stream, released] {
+    aclmdlRICaptureStatus status = ACL_MODEL_RI_CAPTURE_STATUS_NONE;
+    aclmdlRICaptureGetInfo(stream, &status, nullptr);
+    const bool captured = status != ACL_MODEL_RI_CAPTURE_STATUS_NONE;
+    return aclrtLaunchHostFunc(stream, captured ? replay_work : run_work, released);
+  });
 }
 
 void run_on_host(const c10::OperatorHandle& op, Stack* stack) {
@@ -105,7 +116,8 @@ void run_on_host(const c10::OperatorHandle& op, Stack* stack) {
       continue;
     }
     const at::Tensor shape = meta[i].toTensor();
-    const at::Tensor result = at::empty_strided(shape.sizes(), shape.strides(), shape.options().device(at::kPrivateUse1));
+    const at::Tensor result =
+        at::empty_strided(shape.sizes(), shape.strides(), shape.options().device(at::kPrivateUse1));
     work->results.push_back(ToHost()(result));
     results.emplace_back(result);
   }
@@ -116,7 +128,7 @@ void run_on_host(const c10::OperatorHandle& op, Stack* stack) {
 }  // namespace
 
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
-  for (const char* name :
-       {"add.Tensor", "add_.Tensor", "add.out", "sub.Tensor", "mul.Tensor", "mul_.Tensor", "mul.out", "div.Tensor"})
+  for (const char* name : {"add.Tensor", "add_.Tensor", "add.out", "sub.Tensor", "mul.Tensor", "mul_.Tensor",
+                           "mul.out", "div.Tensor"})
     library.impl(name, torch::CppFunction::makeFromBoxedFunction<&run_on_host>());
 }

@@ -150,7 +150,10 @@ def runtime() -> Path:
     source = sources() / "virtual_npu"
     units = sorted(source.glob("*.cpp"))
     library = runtime_library().resolve()
-    command = [*(_compiler(), "-std=c++17", "-O2", "-fPIC", "-shared", "-pthread", "-Wall", "-Wextra"), "-Wno-attributes"]
+    command = [
+        *(_compiler(), "-std=c++17", "-O2", "-fPIC", "-shared", "-pthread", "-Wall", "-Wextra"),
+        "-Wno-attributes",
+    ]
     command += [f"-I{include_dir()}", "-isystem", str(acl_include())]
 
     def build(made: Path) -> None:
@@ -194,8 +197,10 @@ def stand_ins() -> Path:
         missing = {name for name in missing if not name.startswith(("Py", "_Py")) and not hasattr(system, name)}
         text = "#include <cstdio>\n#include <cstdlib>\n"
         for i, name in enumerate(sorted(missing)):
-            body = "return 0;" if name in _QUIET else (
-                f'std::fputs("the virtual NPU has no {name}\\n", stderr); std::abort();'
+            body = (
+                "return 0;"
+                if name in _QUIET
+                else (f'std::fputs("the virtual NPU has no {name}\\n", stderr); std::abort();')
             )
             text += f'extern "C" long stand_in_{i}() __asm__("{name}");\nlong stand_in_{i}() {{ {body} }}\n'
         (made / "stand_ins.cpp").write_text(text)

@@ -1,6 +1,6 @@
 // How kernels get onto the simulated chip. `kernel<<<blocks, nullptr, stream>>>(arguments)` becomes a call of
-// launch(); the functions of a library that Python may call register themselves with Entry. A runtime that has
-// streams (csrc/virtual_npu) takes launches over with set_runtime() and runs them when their turn comes.
+// launch(); the functions of a library that Python may call register themselves with Entry. A runtime that
+// has streams (csrc/virtual_npu) takes launches over with set_runtime() and runs them when their turn comes.
 #pragma once
 
 #include <cstdint>
