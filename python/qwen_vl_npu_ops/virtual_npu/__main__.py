@@ -28,7 +28,7 @@ def main() -> None:
             variables = environment(given.chip, faults=given.fault)
         except VirtualNpuError as error:
             sys.exit(f"virtual NPU: {error}")
-        os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]], variables)
+        os.execve(sys.executable, [sys.executable, "-m", __package__, *sys.argv[1:]], variables)
     activate()
     if given.text is not None:
         sys.argv = ["-c", *given.arguments]
