@@ -85,3 +85,9 @@ def include_dir() -> Path:
     """Where ``kernel_operator.h`` is: the source tree's when this is one, else the installed copy."""
     source = _PACKAGE.parent.parent / "csrc" / "sim" / "include"
     return source if (source / "kernel_operator.h").exists() else _PACKAGE / "_sim_runtime" / "include"
+
+
+def samples_dir() -> Path:
+    """Where the sample kernels are: the source tree's when this is one, else the installed copy."""
+    source = _PACKAGE.parent.parent / "csrc" / "sim" / "samples"
+    return source if source.is_dir() else _PACKAGE / "_sim_runtime" / "samples"
