@@ -1,4 +1,4 @@
-"""The command line: `qwen-vl-npu-ops encode` and `qwen-vl-npu-ops doctor`.
+"""The command line: `qwen-vl-npu-ops encode`, `qwen-vl-npu-ops doctor` and `qwen-vl-npu-ops sim`.
 
 Exit codes: 0; 1 for what went wrong while running, or a check that failed; 2 for a wrong command line.
 """
@@ -15,14 +15,14 @@ import typer
 from rich.console import Console
 
 from . import __version__
-from .commands import CommandError, doctor, tower
+from .commands import CommandError, doctor, picture_suffixes, tower
 from .config import PRESETS, VisionConfig
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 # Markup and pretty exceptions off: an error is one line, not a frame of many.
 app = typer.Typer(
-    help="Fused operators for Qwen2.5-VL's vision tower: see the tower run, check the operators' numbers.",
+    help="Fused operators for Qwen2.5-VL's vision tower: see it run, check the operators' numbers, simulate kernels.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -143,7 +143,7 @@ def encode_command(
         from .commands import encode
 
         if plot is not None:
-            _check_picture(plot)
+            _check_picture(plot, "encode")
         request = encode.Request(
             images=images or [],
             videos=video or [],
@@ -177,6 +177,95 @@ def doctor_command(
         raise typer.Exit(1)
 
 
+@app.command("sim")
+def sim_command(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="What to run; --list says what there is.")] = None,
+    show_list: Annotated[bool, typer.Option("--list", help="List what can be run, with its default sizes.")] = False,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Rows of an operator's tensors.")] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Heads.")] = None,
+    head_dim: Annotated[int | None, typer.Option(min=2, help="Head size.")] = None,
+    out_head_dim: Annotated[int | None, typer.Option(min=2, help="Padded head size of the result.")] = None,
+    interleaved: Annotated[
+        bool | None, typer.Option("--interleaved", help="Rotate neighbours instead of halves.")
+    ] = None,
+    windows: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|N,N,...|full", help="Segments: of N tokens each, of these lengths, or one. [default: 64]"
+        ),
+    ] = None,
+    grid: Annotated[
+        str | None,
+        typer.Option(metavar="T,H,W", help="The tokens and windows of an image of this many patches, or a video."),
+    ] = None,
+    hidden: Annotated[int | None, typer.Option(min=1, help="Width of patch_embed's result.")] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(metavar="|".join(DTYPES), callback=_one_of(DTYPES), help="An operator's dtype. [default: bf16]"),
+    ] = None,
+    size: Annotated[str | None, typer.Option(metavar="N,...", help="A sample's sizes, in the order of --list.")] = None,
+    chip: Annotated[str, typer.Option(help="The chip: 910B1, 910B2, 910B3 or 910B4.")] = "910B1",
+    l2: Annotated[
+        str,
+        typer.Option(
+            metavar="cold|warm", callback=_one_of(("cold", "warm")), help="Whether L2 holds the arguments at first."
+        ),
+    ] = "cold",
+    races: Annotated[bool, typer.Option(help="Look for races too, which takes longer.")] = True,
+    check: Annotated[bool, typer.Option(help="Compare the result with the reference.")] = True,
+    trace: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, callback=_in_a_folder, help="Write a trace for ui.perfetto.dev (.json)."),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, callback=_in_a_folder, help="Draw pipe timelines and the roofline (.png, .pdf)."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as a JSON object.")] = False,
+) -> None:
+    """Run an operator's kernel or a sample on the simulated chip, and say how long it takes and what bounds it.
+
+    All times are estimates of a model. The launch is not part of the time. The bound is what no kernel of the
+    operation can beat on this chip.
+    """
+    if name is None and not show_list:
+        raise typer.BadParameter("expected a NAME or --list, got neither")
+    given = {
+        "tokens": tokens,
+        "heads": heads,
+        "head_dim": head_dim,
+        "out_head_dim": out_head_dim,
+        "interleaved": interleaved,
+        "windows": windows,
+        "grid": grid,
+        "hidden": hidden,
+        "dtype": dtype,
+        "size": size,
+    }
+    with _exit_on_failure():
+        from .commands import sim
+        from .sim import chips
+
+        if show_list:
+            sim.print_list(Console())
+            return
+        assert name is not None
+        _one_of(sim.kernels())(name)
+        _one_of(chips())(chip)
+        if plot is not None:
+            _check_picture(plot, "sim")
+        try:
+            request = sim.plan(name, chip, l2, {key: value for key, value in given.items() if value is not None})
+        except (TypeError, ValueError) as error:
+            raise typer.BadParameter(" ".join(str(error).split())) from None
+        outcome = sim.execute(request, check=check, trace=trace is not None or plot is not None, races=races)
+        sim.write(outcome, trace, plot)
+        if as_json:
+            typer.echo(outcome.as_json())
+        else:
+            sim.print_outcome(outcome, Console())
+
+
 def _sizes(preset: str | None, config: Path | None, weights: Path | None) -> VisionConfig:
     if preset is not None:
         return VisionConfig.of(preset)
@@ -185,11 +274,8 @@ def _sizes(preset: str | None, config: Path | None, weights: Path | None) -> Vis
     return VisionConfig.of("7b") if weights is None else tower.folder_config(weights)
 
 
-def _check_picture(path: Path) -> None:
-    from .commands.plot import supported_suffixes
-
-    if path.suffix not in supported_suffixes():
-        raise typer.BadParameter(
-            f"expected a suffix out of {', '.join(supported_suffixes())}, got {path.suffix!r}",
-            param_hint="'--plot'",
-        )
+def _check_picture(path: Path, extra: str) -> None:
+    suffixes = picture_suffixes(extra)
+    if path.suffix not in suffixes:
+        expected = f"expected a suffix out of {', '.join(suffixes)}, got {path.suffix!r}"
+        raise typer.BadParameter(expected, param_hint="'--plot'")

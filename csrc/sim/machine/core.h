@@ -68,12 +68,14 @@ struct Event {
   double time = 0;
   Knowledge known;
   Call call{};
+  uint32_t trace = 0;  // the set, among the trace's events
 };
 
 struct CrossMessage {
   Call call{};
   double time = 0;
   Knowledge known;
+  uint32_t trace = 0;  // the set that came last, among the trace's events
 };
 
 struct CacheLine {

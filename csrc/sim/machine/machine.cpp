@@ -92,6 +92,7 @@ void Machine::launch(const std::string& name, TaskType task, int64_t block_count
   other_failure_ = nullptr;
   cores.clear();
   trace.clear();
+  flows.clear();
   for (auto& [base, region] : gm.regions()) {
     region.shadow = std::make_unique<GmShadow>(region.bytes);
     region.written = false;

@@ -29,6 +29,11 @@ struct TraceEvent {
   uint64_t bytes;
 };
 
+// A wait that a set released: indices of trace events.
+struct TraceFlow {
+  uint32_t set, wait;
+};
+
 struct Report {
   std::string kernel;
   double cycles = 0;
@@ -77,6 +82,7 @@ class Machine {
   std::vector<Fault> faults;
   std::vector<SiteRecord> sites;
   std::vector<TraceEvent> trace;
+  std::vector<TraceFlow> flows;
   std::vector<Report> reports;
 
   // Of the launch that runs.

@@ -150,6 +150,12 @@ py::list trace_of(const Machine& machine) {
   return events;
 }
 
+py::list flows_of(const Machine& machine) {
+  py::list flows;
+  for (const TraceFlow& flow : machine.flows) flows.append(py::make_tuple(flow.set, flow.wait));
+  return flows;
+}
+
 }  // namespace
 }  // namespace ascend_sim
 
@@ -251,5 +257,6 @@ PYBIND11_MODULE(_sim, module) {
              for (const Fault& fault : machine.faults) result.push_back(fault.fired);
              return result;
            })
-      .def("trace", &trace_of);
+      .def("trace", &trace_of)
+      .def("flows", &flows_of);
 }

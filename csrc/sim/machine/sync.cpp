@@ -21,14 +21,27 @@ Knowledge vouch(const Core& core) {
   return known;
 }
 
-void spend_flag(Core& core) {
+// Returns where the trace has it.
+uint32_t spend_flag(Core& core) {
   Instruction instruction;
   instruction.work = Work::Flag;
   instruction.pipe = core.pipe;
   core.occupy(instruction);
+  return static_cast<uint32_t>(core.machine.trace.size() - 1);
 }
 
-bool take_event(Core& core, Pipe from, Pipe to, int id) {
+// Draws the arrow, and shows the cycle of the wait where it ends instead of where it begins to idle.
+void trace_flow(Core& core, uint32_t set, uint32_t wait) {
+  Machine& machine = core.machine;
+  if (!machine.options.trace) return;
+  machine.flows.push_back({set, wait});
+  TraceEvent& event = machine.trace[wait];
+  const double idle = std::max(0.0, core.state(event.pipe).time - event.end);
+  event.start += idle;
+  event.end += idle;
+}
+
+bool take_event(Core& core, Pipe from, Pipe to, int id, uint32_t wait) {
   Event& event = core.events[static_cast<int>(from)][static_cast<int>(to)][id];
   if (!event.set) return false;
   event.set = false;
@@ -39,6 +52,7 @@ bool take_event(Core& core, Pipe from, Pipe to, int id) {
     core.state(to).known.learn(event.known);
     core.state(to).wait_until(time);
   }
+  trace_flow(core, event.trace, wait);
   return true;
 }
 
@@ -96,8 +110,8 @@ void raw_set_flag(Core& core, Pipe from, Pipe to, int64_t id, const Call& call, 
     if (event.set)
       core.fail("event",
                 event_name(from, to, static_cast<int>(id)) + " is set already and nothing has waited for it");
-    spend_flag(core);
-    event = {true, core.pipes[static_cast<int>(core.pipe)].time, vouch(core), call};
+    const uint32_t trace = spend_flag(core);
+    event = {true, core.pipes[static_cast<int>(core.pipe)].time, vouch(core), call, trace};
     if (to != Pipe::S) core.drain(to);
   });
 }
@@ -107,12 +121,13 @@ void raw_wait_flag(Core& core, Pipe from, Pipe to, int64_t id, const Call& call)
   core.pipe = to;
   check_event(core, from, to, id);
   core.issue(to, call, [&core, from, to, id, call] {
-    spend_flag(core);
-    if (take_event(core, from, to, static_cast<int>(id))) return;
+    const uint32_t trace = spend_flag(core);
+    if (take_event(core, from, to, static_cast<int>(id), trace)) return;
     const std::string reason = event_name(from, to, static_cast<int>(id));
     if (to == Pipe::S) core.stuck(reason, call);
-    core.hold_until(to, call, reason,
-                    [&core, from, to, id] { return take_event(core, from, to, static_cast<int>(id)); });
+    core.hold_until(to, call, reason, [&core, from, to, id, trace] {
+      return take_event(core, from, to, static_cast<int>(id), trace);
+    });
   });
 }
 
@@ -159,14 +174,14 @@ void raw_cross_set(Core& core, int mode, Pipe pipe, int64_t flag, const Call& ca
   if (pipe == Pipe::S) core.fail("flag", "PIPE_S cannot set cross-core flags");
   if (!on_core(core.kind, pipe)) core.fail("core_type", format("this core has no pipe %s", name_of(pipe)));
   core.issue(pipe, call, [&core, &machine, mode, flag, call] {
-    spend_flag(core);
+    const uint32_t trace = spend_flag(core);
     // Waiters on other cores learn this core's clocks as one row of what is known of foreign cores.
     Knowledge known = vouch(core);
     auto rows = known.foreign ? std::make_shared<std::vector<LocalClock>>(*known.foreign)
                               : std::make_shared<std::vector<LocalClock>>(machine.cores.size());
     join((*rows)[static_cast<size_t>(core.id)], known.own);
     CrossMessage message{
-        call, core.pipes[static_cast<int>(core.pipe)].time + cost::kCrossCore, {LocalClock{}, rows}};
+        call, core.pipes[static_cast<int>(core.pipe)].time + cost::kCrossCore, {LocalClock{}, rows}, trace};
     machine.collect_flag(core, mode, static_cast<uint32_t>(flag), std::move(message));
   });
 }
@@ -179,7 +194,7 @@ void raw_cross_wait(Core& core, int64_t flag, const Call& call) {
         "cross-core flags need a MIX task type (KERNEL_TASK_TYPE_DEFAULT or __mix__): this kernel's is not");
   if (flag < 0 || flag > 15) core.fail("flag", format("flag id %lld is outside 0 to 15", (long long)flag));
   core.issue(Pipe::S, call, [&core, flag, call] {
-    spend_flag(core);
+    const uint32_t trace = spend_flag(core);
     std::deque<CrossMessage>& messages = core.cross[flag];
     core.waited_flag = static_cast<uint32_t>(flag);
     core.waited_call = call;
@@ -193,6 +208,7 @@ void raw_cross_wait(Core& core, int64_t flag, const Call& call) {
     known.own = (*known.foreign)[static_cast<size_t>(core.id)];  // what the others know of this core
     core.learn(known, messages.front().time);
     core.schedule_time = core.state(Pipe::S).time;
+    trace_flow(core, messages.front().trace, trace);
     messages.pop_front();
   });
 }
@@ -227,7 +243,7 @@ void Machine::collect_flag(Core& from, int mode, uint32_t flag, CrossMessage mes
   CrossMessage joined{from.call, 0, {}};
   for (Core* member : members) {
     CrossMessage& part = waiting[member->id].front();
-    joined.time = std::max(joined.time, part.time);
+    if (part.time >= joined.time) joined.time = part.time, joined.trace = part.trace;
     joined.known.learn(part.known);
     waiting[member->id].pop_front();
   }

@@ -32,6 +32,13 @@ def optional_packages(extra: str) -> Iterator[None]:
         raise CommandError(f"{error.name} is not installed: run pip install 'qwen-vl-npu-ops[{extra}]'") from error
 
 
+def picture_suffixes(extra: str) -> list[str]:
+    """Suffixes of the files that a picture can be written to."""
+    with optional_packages(extra):
+        from matplotlib.figure import Figure
+    return sorted(f".{name}" for name in Figure().canvas.get_supported_filetypes())
+
+
 def live_isa() -> str:
     """The instruction set that the CPU kernels run on; a CommandError where the environment forces an unknown one."""
     with failing_as("QWEN_VL_NPU_OPS_ISA", ValueError):

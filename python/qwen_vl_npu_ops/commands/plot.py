@@ -22,11 +22,6 @@ IMAGE_WIDTH, TITLE_HEIGHT = 3.5, 0.3  # inches
 MAX_SHAPE = 2.0  # height over width of the tallest image that gets the whole width
 
 
-def supported_suffixes() -> list[str]:
-    """Suffixes of the files that a picture can be written to."""
-    return sorted(f".{name}" for name in Figure().canvas.get_supported_filetypes())
-
-
 def pca_colours(embeddings: Tensor) -> Tensor:
     """First three principal components as red, green and blue: `[n, C] -> [n, 3]`, fp32 in 0..1.
 

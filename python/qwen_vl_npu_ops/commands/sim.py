@@ -71,7 +71,11 @@ class Outcome:
 
 def kernels() -> dict[str, str]:
     """What `sim` runs: the operators that have a kernel, and the samples; with a line on each."""
-    rows = {name: row.about for name, row in OPERATORS.items() if name in operators.available()}
+    rows = {
+        name: row.about
+        for name, row in OPERATORS.items()
+        if any(operators.has_kernel(name, dtype) for dtype in DTYPES.values())
+    }
     return rows | {name: row.about for name, row in SAMPLES.items()}
 
 

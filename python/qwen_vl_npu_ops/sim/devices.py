@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from . import trace as traces
 from .bounds import Bound, Work
 from .native import native
 
@@ -219,10 +219,18 @@ class Device:
             self._machine.copy(address, host, size)
         self._machine.call(entry, blocks, packed)
         if work:
-            self._bounds[len(self._machine.reports()) - 1] = work.bound(self.chip, self.l2).terms
+            self.bound(work)
         for address, host, size in self._spans:
             if size and self._machine.written(address):
                 self._machine.copy(host, address, size)
+
+    def bound(self, work: Work) -> None:
+        """Say what the last launch had to do at least."""
+        self._bounds[self.launches() - 1] = work.bound(self.chip, self.l2).terms
+
+    def launches(self) -> int:
+        """How many there have been so far."""
+        return len(self._machine.reports())
 
     def report(self) -> list[Record]:
         """One record per launch so far."""
@@ -237,39 +245,16 @@ class Device:
         """For each planted fault whether it took effect."""
         return list(self._machine.fired())
 
-    def trace(self, path: str | Path) -> None:
-        """Write the last launch as a Chrome/Perfetto trace (JSON). Needs ``device(..., trace=True)``."""
+    def slices(self) -> list[traces.Slice]:
+        """What each pipe of each core did in the last launch. Needs ``device(..., trace=True)``."""
         if not self._tracing:
             raise ValueError("trace: make the device with trace=True")
-        self._write_trace(Path(path))
+        return [traces.Slice(*fields) for fields in self._machine.trace()]
 
-    def _write_trace(self, path: Path) -> None:
-        cores: dict[str, int] = {}
-        pipes = ["S", "V", "M", "MTE1", "MTE2", "MTE3", "FIX"]
-        reports = self._machine.reports()
-        scale = reports[-1]["time_us"] / reports[-1]["cycles"] if reports and reports[-1]["cycles"] else 1.0
-        events: list[dict[str, Any]] = []
-        for core, pipe, start, end, api, file, line, size in self._machine.trace():
-            if core not in cores:
-                cores[core] = len(cores)
-                events.append({"ph": "M", "name": "process_name", "pid": cores[core], "args": {"name": core}})
-                events += [
-                    {"ph": "M", "name": "thread_name", "pid": cores[core], "tid": i, "args": {"name": p}}
-                    for i, p in enumerate(pipes)
-                ]
-            where = {"site": f"{file}:{line}", "cycles": end - start, "bytes": size}
-            events.append(
-                {
-                    "ph": "X",
-                    "name": api,
-                    "pid": cores[core],
-                    "tid": pipes.index(pipe),
-                    "ts": start * scale,
-                    "dur": (end - start) * scale,
-                    "args": where,
-                }
-            )
-        path.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}))
+    def trace(self, path: str | Path) -> None:
+        """Write the last launch as a Chrome/Perfetto trace (JSON). Needs ``device(..., trace=True)``."""
+        record = self.report()[-1]
+        traces.write(Path(path), record, self.slices(), self._machine.flows())
 
 
 @contextmanager

@@ -123,6 +123,77 @@ _RUN: dict[str, _Run] = {
 _COMPOSED_IN_FLOAT32 = ("window_attention", "rotary_window_attention")
 
 
+def has_kernel(op: str, dtype: torch.dtype) -> bool:
+    """Whether the chip runs a kernel for an operator at a dtype."""
+    return _RUN[op] is not _no_kernel and not (op in _COMPOSED_IN_FLOAT32 and dtype == torch.float32)
+
+
+# ---- what each call must do at least, whatever its kernel does ----
+
+
+def _lengths(cu_seqlens: Tensor, tokens: int) -> list[int]:
+    return cu_seqlens.clamp(0, tokens).diff().clamp(min=0).tolist()
+
+
+def _rotary_qkv_work(results: Sequence[Tensor], a: _Arguments) -> bounds.Work:
+    return bounds.rotary_qkv(
+        tokens=a["qkv"].shape[0],
+        heads=a["num_heads"],
+        head_dim=a["head_dim"],
+        dtype=a["qkv"].dtype,
+        out_head_dim=results[0].shape[2],
+        table_dtype=a["cos"].dtype,
+    )
+
+
+def _window_attention_work(results: Sequence[Tensor], a: _Arguments) -> bounds.Work:
+    tokens, heads, head_dim = a["q"].shape
+    return bounds.window_attention(
+        lengths=_lengths(a["cu_seqlens"], tokens),
+        heads=heads,
+        head_dim=head_dim,
+        dtype=a["q"].dtype,
+        tokens=tokens,
+        kv_heads=a["k"].shape[1],
+        value_dim=a["v"].shape[2],
+    )
+
+
+def _rotary_window_attention_work(results: Sequence[Tensor], a: _Arguments) -> bounds.Work:
+    tokens, heads = a["qkv"].shape[0], a["num_heads"]
+    return bounds.rotary_window_attention(
+        lengths=_lengths(a["cu_seqlens"], tokens),
+        heads=heads,
+        head_dim=a["head_dim"],
+        dtype=a["qkv"].dtype,
+        tokens=tokens,
+        out_head_dim=results[0].shape[1] // heads,
+        table_dtype=a["cos"].dtype,
+    )
+
+
+def _patch_embed_work(results: Sequence[Tensor], a: _Arguments) -> bounds.Work:
+    tokens, hidden = results[0].shape
+    index = a.get("row_index")
+    return bounds.patch_embed(
+        tokens=tokens,
+        in_features=a["pixels"].shape[1],
+        hidden=hidden,
+        dtype=a["weight"].dtype,
+        pixel_dtype=a["pixels"].dtype,
+        bias=a.get("bias") is not None,
+        index_bytes=0 if index is None else index.element_size(),
+    )
+
+
+_WORK: dict[str, Callable[[Sequence[Tensor], _Arguments], bounds.Work]] = {
+    "rotary_qkv": _rotary_qkv_work,
+    "window_attention": _window_attention_work,
+    "rotary_window_attention": _rotary_window_attention_work,
+    "patch_embed": _patch_embed_work,
+}
+
+
 # ---- checks that look at data or memory ----
 
 
@@ -229,4 +300,7 @@ def _compute(device: Device, op: str, results: Sequence[Tensor], arguments: _Arg
         return
     if _RUN[op] is _no_kernel:
         raise NotImplementedError(f"{op}: the simulated chip has no kernel for it yet")
+    before = device.launches()
     _RUN[op](device, results, arguments)
+    if device.launches() > before:  # nothing is launched for no tokens
+        device.bound(_WORK[op](results, arguments))
