@@ -92,5 +92,6 @@ def test_a_record_names_bound_and_busiest_pipe():
     assert bound.bounds_us == bounds.matmul(m=64, n=48, k=80).bound("910B2", "warm").terms
     assert bound.bound_us == max(bound.bounds_us.values()) == bound.bounds_us[bound.bound_by]
     assert bound.ratio == bound.time_us / bound.bound_us > 1
-    assert bound.busy[bound.busiest] == max(bound.busy.values())
+    kind, pipe = bound.busiest.split()
+    assert bound.busy_by_core[kind][pipe] == max(bound.busy.values())
     assert unbound.bound_us is unbound.bound_by is unbound.ratio is None

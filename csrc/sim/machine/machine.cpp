@@ -246,7 +246,7 @@ void Machine::close_report() {
     double time = 0;
     for (int p = 0; p < kPipes; ++p) {
       time = std::max(time, core->pipes[p].time);
-      report.busy[p] += core->pipes[p].busy;
+      report.busy[static_cast<int>(core->kind)][p] += core->pipes[p].busy;
     }
     report.cycles = std::max(report.cycles, time);
     report.cores.emplace_back(core->name, time);

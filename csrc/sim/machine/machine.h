@@ -37,7 +37,7 @@ struct TraceFlow {
 struct Report {
   std::string kernel;
   double cycles = 0;
-  double busy[kPipes] = {};  // cycles, over all cores
+  double busy[2][kPipes] = {};  // cycles, over all cube and all vector cores
   std::vector<std::pair<std::string, double>> cores;
   uint64_t bytes[static_cast<int>(Memory::Count)] = {};  // read and written by instructions
   uint64_t hbm_bytes = 0, l2_bytes = 0;

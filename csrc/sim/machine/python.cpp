@@ -78,14 +78,25 @@ void call(Machine& machine, const Entry& entry, int64_t blocks, const std::vecto
 
 py::dict to_dict(const Machine& machine, const Report& report) {
   const double cycles = report.cycles;
-  py::dict busy, bytes, peak, cores;
+  py::dict busy, busy_by_core, bytes, peak, cores;
+  // More blocks than cores take turns on them.
+  const int counts[] = {std::min(report.cube_cores, machine.chip.cube_cores),
+                        std::min(report.vector_cores, machine.chip.vector_cores)};
+  const bool on_core[2][kPipes] = {{true, false, true, true, true, true, true},
+                                   {true, true, false, false, true, true, false}};  // in the order of Pipe
   for (int p = 0; p < kPipes; ++p) {
-    const bool cube_only = p == int(Pipe::M) || p == int(Pipe::MTE1) || p == int(Pipe::FIX);
-    // More blocks than cores take turns on them.
-    const int cubes = std::min(report.cube_cores, machine.chip.cube_cores);
-    const int vectors = std::min(report.vector_cores, machine.chip.vector_cores);
-    const int count = cube_only ? cubes : p == int(Pipe::V) ? vectors : cubes + vectors;
-    if (count) busy[name_of(static_cast<Pipe>(p))] = cycles > 0 ? report.busy[p] / (cycles * count) : 0.0;
+    double total = 0;
+    int count = 0;
+    for (int kind = 0; kind < 2; ++kind) {
+      if (!counts[kind] || !on_core[kind][p]) continue;
+      const char* name = kind == 0 ? "aic" : "aiv";
+      if (!busy_by_core.contains(name)) busy_by_core[name] = py::dict();
+      const double share = cycles > 0 ? report.busy[kind][p] / (cycles * counts[kind]) : 0.0;
+      busy_by_core[name][name_of(static_cast<Pipe>(p))] = share;
+      total += report.busy[kind][p];
+      count += counts[kind];
+    }
+    if (count) busy[name_of(static_cast<Pipe>(p))] = cycles > 0 ? total / (cycles * count) : 0.0;
   }
   for (int m = 0; m < static_cast<int>(Memory::Count); ++m) {
     const char* name = name_of(static_cast<Memory>(m));
@@ -106,6 +117,7 @@ py::dict to_dict(const Machine& machine, const Report& report) {
   result["time_us"] = machine.chip.cycles_to_us(cycles);
   result["launch_us"] = cost::kLaunchUs;
   result["busy"] = busy;
+  result["busy_by_core"] = busy_by_core;
   result["bytes"] = bytes;
   result["peak_bytes"] = peak;
   result["cores"] = cores;

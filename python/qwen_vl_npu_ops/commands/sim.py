@@ -103,7 +103,7 @@ def _plan_operator(name: str, chip: str, l2: str, sizes: dict[str, Any]) -> Requ
     getattr(torch.ops.qwen_vl_npu_ops, name)(  # the checks of shapes, without the work
         *(), **{key: value.to("meta") for key, value in tensors.items()}, **keywords
     )
-    shape = {key: value for key, value in sizes.items() if value is not None} | {"tokens": cut.tokens}
+    shape = {key: value for key, value in sizes.items() if value not in (None, False)} | {"tokens": cut.tokens}
     if "windows" in sizes:
         lengths = cut.lengths
         shape["windows"] = f"{len(lengths)} of {min(lengths)} to {max(lengths)} tokens" if lengths else "none"
@@ -178,20 +178,25 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     """Times, pipes and memories."""
     request, record = outcome.request, outcome.record
     shape = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in request.shape.items())
-    console.print(f"[bold]{request.name}[/] on {request.chip}, L2 {request.l2}: {shape}", highlight=False)
+    console.print(f"[bold]{request.name}[/] on {request.chip}, L2 {request.l2}: {shape}", highlight=False, soft_wrap=True)
     lines = [
         ("estimated time", f"{record.time_us:.2f} us = {record.cycles:.0f} cycles"),
         ("launch, apart", f"{record.launch_us:.1f} us"),
         ("bound", f"{record.bound_us:.2f} us, by {_named(record.bound_by or '')}"),
         ("time / bound", f"{record.ratio:.2f}"),
-        ("busiest pipe", f"{record.busiest}, {record.busy[record.busiest]:.0%} of the time"),
+        ("busiest pipe", f"{record.busiest}, {_busiest_share(record):.0%} of the time"),
         ("cores", f"{len(record.cores)}; the last ends at {balance(record):.2f} of the mean"),
         ("result", f"matches {request.yardstick}" if outcome.checked else "not checked"),
     ]
     for name, text in lines:
-        console.print(f"{name:15} {text}", highlight=False)
+        console.print(f"{name:15} {text}", highlight=False, soft_wrap=True)
     console.print(_pipe_table(record))
     console.print(_memory_table(record, capacities(request.chip)))
+
+
+def _busiest_share(record: sim.Record) -> float:
+    kind, pipe = record.busiest.split()
+    return record.busy_by_core[kind][pipe]
 
 
 def _named(resource: str) -> str:
@@ -202,22 +207,26 @@ def _pipe_table(record: sim.Record) -> Table:
     table = Table(title="pipes", title_justify="left")
     table.add_column("pipe")
     table.add_column("busy", justify="right")
-    table.add_column("", no_wrap=True)
+    table.add_column("", no_wrap=True, min_width=COLUMNS)
     table.add_column("busy us", justify="right")
     table.add_column("bound us", justify="right")
     bounds = record.bounds_us or {}
-    for pipe, share in record.busy.items():
-        style = "bold" if pipe == record.busiest else ""
-        bar = "█" * round(share * COLUMNS)
-        bound = f"{bounds[pipe]:.2f}" if pipe in bounds else ""
-        table.add_row(pipe, f"{share:.1%}", bar, f"{share * record.time_us:.2f}", bound, style=style)
+    for kind, shares in record.busy_by_core.items():
+        for pipe, share in shares.items():
+            if not share:
+                continue
+            name = f"{kind} {pipe}"
+            bound = f"{bounds[pipe]:.2f}" if pipe in bounds else ""
+            bar, style = "█" * round(share * COLUMNS), "bold" if name == record.busiest else ""
+            table.add_row(name, f"{share:.1%}", bar, f"{share * record.time_us:.2f}", bound, style=style)
+        table.add_section()
     return table
 
 
 def _memory_table(record: sim.Record, capacity: dict[str, int]) -> Table:
     table = Table(title="memories", title_justify="left")
     table.add_column("memory")
-    for column in ("moved", "peak", "of a core's", "bound us"):
+    for column in ("moved", "peak", "of its size", "bound us"):
         table.add_column(column, justify="right")
     bounds = record.bounds_us or {}
     for name in MEMORIES:
@@ -243,6 +252,6 @@ def write(outcome: Outcome, trace: Path | None, plot: Path | None) -> None:
         with failing_as(trace, OSError):
             outcome.device.trace(trace)
     if plot is not None:
-        from .sim_plot import draw
+        from .sim_plot import draw  # needs matplotlib
 
         draw(outcome, plot)

@@ -40,8 +40,8 @@ def draw(outcome: Outcome, path: Path) -> None:
     slices = outcome.device.slices()
     rows = _rows(slices, _some_cores(record))
     figure = Figure(figsize=(12, 4.4 + 0.2 * len(rows)), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(0.9 + 0.2 * len(rows), 3.5))
-    cores = " and ".join(dict.fromkeys(core for core, _ in rows))
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(0.9 + 0.2 * len(rows), 3.5))[:, 0]
+    cores = ", ".join(dict.fromkeys(core for core, _ in rows))
     figure.suptitle(
         f"{request.name} on {request.chip}, L2 {request.l2}: estimated {record.time_us:.1f} us",
         x=0.01,
@@ -106,7 +106,7 @@ def _draw_timelines(
     axis.set_xlim(0, record.time_us)
     _clean(axis)
     axis.set_xlabel("us (estimated)", fontsize=9)
-    axis.set_title(f"pipes of {cores}, of {total} cores", loc="left", fontsize=10, color=INK)
+    axis.set_title(f"pipes of {cores} ({total} cores in all)", loc="left", fontsize=10, color=INK)
 
 
 def _draw_roofline(axis: Any, record: sim.Record, chip: str, l2: str) -> None:
@@ -149,20 +149,25 @@ def _draw_roofline(axis: Any, record: sim.Record, chip: str, l2: str) -> None:
 def _draw_bounds(axis: Any, record: sim.Record) -> None:
     """For each pipe the time it was busy and the least that it must be; for the memories the latter."""
     bounds = record.bounds_us or {}
-    names = [name for name in (*trace.PIPES, "l2", "hbm") if record.busy.get(name) or bounds.get(name)]
-    for at, name in enumerate(names):
-        busy = record.busy.get(name, 0.0) * record.time_us
-        axis.barh(at, busy, height=0.72, color=COLOURS[name], alpha=0.3, linewidth=0)
-        axis.barh(at, bounds.get(name, 0.0), height=0.36, color=COLOURS[name], linewidth=0)
-        text = f"{bounds[name]:.1f}" if name in bounds else ""
-        axis.text(max(busy, bounds.get(name, 0.0)), at, f" {text}", va="center", fontsize=8, color=INK)
-    axis.axvline(record.time_us, color=INK, linewidth=1.2)
-    axis.text(record.time_us, -0.75, f"{record.time_us:.1f} ", ha="right", va="center", fontsize=8, color=INK)
-    axis.set_yticks(range(len(names)), [name.upper() for name in names], fontsize=8, family="monospace")
-    axis.set_ylim(len(names) - 0.5, -1.1)
+    bars = [
+        (f"{kind} {pipe}", pipe, busy[pipe] * record.time_us)
+        for kind, busy in record.busy_by_core.items()
+        for pipe in trace.PIPES
+        if busy.get(pipe)
+    ]
+    bars += [(name.upper(), name, 0.0) for name in ("l2", "hbm") if bounds.get(name)]
+    for at, (_, name, busy) in enumerate(bars):
+        bound = bounds.get(name, 0.0)
+        axis.barh(at, busy, height=0.76, color=COLOURS[name], alpha=0.3, linewidth=0, zorder=2)
+        axis.barh(at, bound, height=0.38, color=COLOURS[name], linewidth=0, zorder=3)
+        text = f" {bound:.1f}" if bound else ""
+        axis.text(max(busy, bound), at, text, va="center", fontsize=8, color=INK)
+    axis.axvline(record.time_us, color=INK, linewidth=1.2, zorder=4)
+    axis.set_yticks(range(len(bars)), [label for label, _, _ in bars], fontsize=8, family="monospace")
+    axis.set_ylim(len(bars) - 0.5, -0.6)
     axis.set_xlim(0, record.time_us * 1.02)
     _clean(axis)
-    axis.set_xlabel("us (estimated): busy (pale), at least (solid)", fontsize=9)
+    axis.set_xlabel("us (estimated): pale busy, solid and number the least it takes", fontsize=9)
     title = f"{record.ratio:.2f} times the bound, which is {(record.bound_by or '').upper()}'s"
     axis.set_title(title, loc="left", fontsize=10, color=INK)
 

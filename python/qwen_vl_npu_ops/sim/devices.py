@@ -47,7 +47,8 @@ class Fault:
 class Record:
     """One launch; cycles and microseconds are estimates.
 
-    ``busy`` is each pipe's share of the time, averaged over the cores that have it. ``bytes`` counts what instructions
+    ``busy`` is each pipe's share of the time, averaged over the cores that have it, ``busy_by_core`` over cube ("aic")
+    and vector ("aiv") cores apart. ``bytes`` counts what instructions
     read and wrote in each memory (``hbm`` and ``l2``: where GM traffic was served). ``bounds_us`` has the least time of
     each pipe and memory where the operation has a closed formula (:mod:`~qwen_vl_npu_ops.sim.bounds`).
     """
@@ -57,6 +58,7 @@ class Record:
     time_us: float
     launch_us: float
     busy: dict[str, float]
+    busy_by_core: dict[str, dict[str, float]]
     bytes: dict[str, int]
     peak_bytes: dict[str, int]
     cores: dict[str, float]
@@ -81,8 +83,9 @@ class Record:
 
     @property
     def busiest(self) -> str:
-        """The pipe with the largest share of the time: what bound this kernel, whatever binds the operation."""
-        return max(self.busy, key=lambda pipe: self.busy[pipe])
+        """The pipe with the largest share of the time, as "aic MTE2": what bound this kernel, if anything did."""
+        shares = {f"{kind} {pipe}": share for kind, busy in self.busy_by_core.items() for pipe, share in busy.items()}
+        return max(shares, key=lambda pipe: shares[pipe])
 
 
 def chips() -> list[str]:
