@@ -178,7 +178,9 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     """Times, pipes and memories."""
     request, record = outcome.request, outcome.record
     shape = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in request.shape.items())
-    console.print(f"[bold]{request.name}[/] on {request.chip}, L2 {request.l2}: {shape}", highlight=False, soft_wrap=True)
+    console.print(
+        f"[bold]{request.name}[/] on {request.chip}, L2 {request.l2}: {shape}", highlight=False, soft_wrap=True
+    )
     lines = [
         ("estimated time", f"{record.time_us:.2f} us = {record.cycles:.0f} cycles"),
         ("launch, apart", f"{record.launch_us:.1f} us"),

@@ -1,7 +1,8 @@
 """The operators on the simulated chip: inside ``with sim.device(...)`` their calls on CPU tensors run the kernels.
 
 Arguments are checked as on an NPU: everything but the contents of cu_seqlens and row_index, which are the kernels'
-business; QWEN_VL_NPU_OPS_CHECK=1 checks those too. Adding a kernel is a row of ``_RUN`` and the function it names.
+business; QWEN_VL_NPU_OPS_CHECK=1 checks those too. Adding a kernel is a row of ``_RUN`` and the function it names;
+what a call must do at least, and so its bound, is in ``_WORK``.
 """
 
 from __future__ import annotations
@@ -53,18 +54,8 @@ def library() -> Library:
     return Library._load(kernels_library())
 
 
-def launch(
-    device: Device,
-    op: str,
-    shape: _Arguments,
-    *tensors: Tensor | None,
-    work: bounds.Work | None = None,
-    has_workspace: bool = False,
-) -> None:
-    """Run ``launch_<op>`` with the tiling of ``shape``: pointers in their order, the workspace last.
-
-    ``work`` is what the record's bound is worked out from.
-    """
+def launch(device: Device, op: str, shape: _Arguments, *tensors: Tensor | None, has_workspace: bool = False) -> None:
+    """Run ``launch_<op>`` with the tiling of ``shape``: pointers in their order, the workspace last."""
     chosen = tiling(op, device.chip, **shape)
     if chosen.blocks == 0:
         return
@@ -72,7 +63,7 @@ def launch(
     # Exactly as large as asked for; what the kernel has not written reads as NaN.
     workspace = torch.full((chosen.workspace_bytes,), 0xFF, dtype=torch.uint8) if chosen.workspace_bytes else None
     pointers = (*tensors, workspace) if has_workspace else tensors
-    library().launch(f"launch_{op}", blocks, *pointers, chosen.data, work=work)
+    library().launch(f"launch_{op}", blocks, *pointers, chosen.data)
 
 
 # ---- the kernels, one function each: fill the contiguous results ----
@@ -98,15 +89,7 @@ def _rotary_qkv(device: Device, results: Sequence[Tensor], a: _Arguments) -> Non
         "table_type": _DTYPES.index(cos.dtype),
         "interleaved": a["interleaved"],
     }
-    work = bounds.rotary_qkv(
-        tokens=qkv.shape[0],
-        heads=heads,
-        head_dim=shape["in_dim"],
-        dtype=qkv.dtype,
-        out_head_dim=shape["out_dim"],
-        table_dtype=cos.dtype,
-    )
-    launch(device, "rotary_qkv", shape, qkv, cos, sin, *results, work=work)
+    launch(device, "rotary_qkv", shape, qkv, cos, sin, *results)
 
 
 def _no_kernel(device: Device, results: Sequence[Tensor], a: _Arguments) -> None:
