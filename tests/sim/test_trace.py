@@ -4,6 +4,7 @@ import json
 
 import pytest
 import scenarios
+
 from trace_events import Trace
 
 SCENARIOS = {
