@@ -4,15 +4,23 @@ A fault is planted by call site at run time. It is *caught* when the launch rais
 cause and naming a place that it concerns. What is not caught has to be harmless: every buffer that comes back equal.
 """
 
+import random
 from dataclasses import dataclass
 from pathlib import Path
 
 from qwen_vl_npu_ops import sim
 
+ROOT = Path(__file__).parents[2]
+PER_FAMILY = 6  # of each class in each kernel, when not everything runs
 SYNCS = ("SetFlag", "WaitFlag", "PipeBarrier", "CrossCoreSetFlag", "CrossCoreWaitFlag", "SyncAll")
 QUEUES = ("AllocTensor", "EnQue", "DeQue", "FreeTensor")
 MOVES = ("DataCopy", "DataCopyPad", "LoadData", "Fixpipe")
-COMPUTES = ("Add", "Axpy", "LeakyRelu", "Cast", "Duplicate", "WholeReduceSum", "Mmad")
+TWO_SOURCES = ("Add", "Sub", "Mul", "Div", "Max", "MulAddDst", "Mmad")
+COMPUTES = (
+    *TWO_SOURCES,
+    *("Adds", "Muls", "Axpy", "LeakyRelu", "Exp", "Cast", "Copy", "Gather", "Brcb", "Duplicate"),
+    *("WholeReduceSum", "BlockReduceMax", "BlockReduceSum"),
+)
 FAMILIES = [
     "sync dropped", "sync dropped on one core", "sync moved", "wrong event", "event out of range",
     "wrong pipe", "queue sync dropped",
@@ -40,10 +48,10 @@ class Plant:
     def site(self):
         return self.fault.site
 
-    def reason(self, verdict):
-        """Why it is right that this fault goes unreported, or None."""
+    def reason(self, verdict, equivalent=None):
+        """Why it is right that this fault goes unreported, or None; `equivalent` are the reasons there may be."""
         first_only = self.fault.nth == 0
-        for reason in EQUIVALENT:
+        for reason in EQUIVALENT if equivalent is None else equivalent:
             kinds_match = reason.verdict == verdict and reason.family == self.family
             if kinds_match and (first_only or not reason.first_only) and reason.covers(self.site):
                 return reason.why
@@ -72,7 +80,7 @@ class Equivalent:
     def covers(self, site):
         if self.kernel not in ("", Path(site.file).parent.name) or (self.apis and api(site) not in self.apis):
             return False
-        lines = Path(site.file).read_text().splitlines()
+        lines = source(site).read_text().splitlines()
         here = [text for text in self.lines if text in lines[site.line - 1]]
         return any(not self.last_line or not any(text in line for line in lines[site.line :]) for text in here)
 
@@ -115,8 +123,14 @@ EQUIVALENT = [
 ]
 
 
+def source(site):
+    """The file of a site. What a build compiled is named as the compiler saw it, from a folder of the build's."""
+    path = Path(site.file)
+    return path if path.is_absolute() else ROOT / site.file[site.file.index("csrc/") :]
+
+
 def source_line(site, offset=0):
-    return Path(site.file).read_text().splitlines()[site.line - 1 + offset]
+    return source(site).read_text().splitlines()[site.line - 1 + offset]
 
 
 def api(site):
@@ -142,6 +156,18 @@ def plants(sites):
             yield plant("stale read", {"stale_read"}, "drop", site)
         elif name in MOVES + COMPUTES:
             yield from instruction(site, name)
+
+
+def chosen(sites, name, full):
+    """The faults to plant, by class: all of them, or a sample that is the same in every run of kernel `name`."""
+    families = {family: [] for family in FAMILIES}
+    for planted in plants(sites):
+        families[planted.family].append(planted)
+    picks = []
+    for family, all_of_it in families.items():
+        picker = random.Random(f"{name} {family}")
+        picks += all_of_it if full or len(all_of_it) <= PER_FAMILY else picker.sample(all_of_it, PER_FAMILY)
+    return picks
 
 
 def executions(site):
@@ -176,8 +202,8 @@ def queue_operation(site):
 
 def instruction(site, name):
     yield plant("not executed", ORDER, "drop", site)
-    operands = {"Duplicate": ["dst"], "Add": ["dst", "src0", "src1"], "Mmad": ["dst", "src0", "src1"]}
-    for operand in operands.get(name, ["dst", "src0"]):
+    operands = ["dst"] if name == "Duplicate" else ["dst", "src0", *(["src1"] if name in TWO_SOURCES else [])]
+    for operand in operands:
         for family, amount in (("address misaligned", 4), ("address shifted", 32), ("address far off", 1 << 20)):
             yield plant(family, PLACE, "shift", site, operand=operand, amount=amount)
     if name in ("Add", "Axpy", "LeakyRelu", "Cast", "Duplicate"):

@@ -3,35 +3,20 @@
 `pytest` runs a seeded sample of each class, `pytest --full` every fault; the summary at the end prints how many.
 """
 
-import random
 from collections import Counter
 
 import numpy as np
 import pytest
 import scenarios
-from faults import FAMILIES, is_right, plants, source_line
+from faults import FAMILIES, chosen, is_right, plants, source_line
 
 from qwen_vl_npu_ops import sim
-
-PER_FAMILY = 6  # of each class in each kernel, when not everything runs
 
 
 def baseline(scenario):
     results, chip = scenario.run()
     scenario.check(results)
     return chip.sites()
-
-
-def chosen(scenario, full):
-    """The faults to plant, by class: all of them, or a sample that is the same in every run."""
-    families = {family: [] for family in FAMILIES}
-    for planted in plants(baseline(scenario)):
-        families[planted.family].append(planted)
-    picks = []
-    for family, all_of_it in families.items():
-        picker = random.Random(f"{scenario.name} {family}")
-        picks += all_of_it if full or len(all_of_it) <= PER_FAMILY else picker.sample(all_of_it, PER_FAMILY)
-    return picks
 
 
 def outcome(scenario, planted):
@@ -54,9 +39,10 @@ def outcome(scenario, planted):
 
 
 @pytest.mark.parametrize("scenario", scenarios.SMALL, ids=lambda s: s.name)
-def test_campaign(scenario, full, campaign):
+def test_campaign(scenario, full, campaigns):
+    campaign = campaigns["sample kernels"]
     missed = []
-    for planted in chosen(scenario, full):
+    for planted in chosen(baseline(scenario), scenario.name, full):
         verdict, detail = outcome(scenario, planted)
         campaign[planted.family][verdict] += 1
         reason = planted.reason(verdict)

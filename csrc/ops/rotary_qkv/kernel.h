@@ -118,7 +118,7 @@ class RotaryQkv {
     if (t_.gathered) {
       PrepareIndices();
     }
-    AscendC::PipeBarrier<PIPE_V>();
+    // No barrier: the slots are set free after this, and V gets the first tile through them.
   }
 
   __aicore__ inline void PrepareIndices() {
@@ -240,7 +240,9 @@ class RotaryQkv {
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(slot_);
     Widen();
     Gather();
-    AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot_);
+    if constexpr (!WIDENS) {
+      AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot_);
+    }
     for (uint32_t token = 0; token < tokens_; ++token) {
       Rotate<MULTIPLY>(token);
       if (!t_.copyV) {
@@ -252,13 +254,13 @@ class RotaryQkv {
       Rotate<ACCUMULATE>(token);
     }
     AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot_);
+    AscendC::PipeBarrier<PIPE_V>();
     if constexpr (WIDENS) {
-      AscendC::PipeBarrier<PIPE_V>();
+      AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot_);
       AscendC::Cast(out_[slot_], sum_, AscendC::RoundMode::CAST_RINT,
                     tokens_ * pieces_ * heads_ * t_.outPitch);
     }
     AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(slot_);
-    AscendC::PipeBarrier<PIPE_V>();
   }
 
   // Numbers and tables in float, wherever they came.
@@ -281,17 +283,18 @@ class RotaryQkv {
     if constexpr (sizeof(U) == 2) {
       AscendC::Cast(cast_, table_[slot_], AscendC::RoundMode::CAST_NONE, tokens_ * t_.tablePitch);
       AscendC::Cast(cast_[size], table_[slot_][size], AscendC::RoundMode::CAST_NONE, tokens_ * t_.tablePitch);
-      AscendC::PipeBarrier<PIPE_V>();
       cos_ = cast_;
       sin_ = cast_[size];
     } else {
       cos_ = table_[slot_];
       sin_ = table_[slot_][size];
     }
+    if constexpr (WIDENS) {
+      AscendC::PipeBarrier<PIPE_V>();
+    }
     if (!t_.gathered) {
       AscendC::Muls(angles_, sin_, -1.0f, tokens_ * t_.tablePitch);
     }
-    AscendC::PipeBarrier<PIPE_V>();
   }
 
   __aicore__ inline void Gather() {
@@ -316,7 +319,6 @@ class RotaryQkv {
       const Floats sin = angles_[size + token * t_.anglePitch];
       AscendC::Mul(sin, sin, sign_, static_cast<int32_t>(t_.lanes));
     }
-    AscendC::PipeBarrier<PIPE_V>();
   }
 
   __aicore__ inline void Pick(const Floats& dst, const Floats& src, const Indices& index, uint32_t count) {

@@ -1,0 +1,89 @@
+"""The fault campaign over the operators' kernels: each synchronisation, address and buffer is broken in turn.
+
+Every fault that executed is caught by the simulator or shows in a wrong result; the rest is listed with a reason why it
+does no harm. `pytest` runs a seeded sample of each class, `pytest --full` every fault; the summary prints how many.
+Adding a kernel is a row of SCENARIOS, and reasons where there are any.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from kernels.on_chip import as_tuple
+from ops.samples import Rotary
+from qwen_vl_npu_ops import ops
+from qwen_vl_npu_ops import sim as simulator
+from sim.faults import BESIDE, FIRST_USE, LATER, NOTHING_AFTER, Equivalent, chosen, plants
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One call of an operator, small, but with more than two tiles on a core so that every buffer is used again."""
+
+    name: str
+    op: str
+    make: Callable[[], dict]
+    max_blocks: int = 2
+
+    def run(self, faults=()):
+        """(results as bytes, device); raises what the simulator raises."""
+        with simulator.device("910B1", max_blocks=self.max_blocks, faults=faults) as device:
+            results = as_tuple(getattr(ops, self.op)(**self.make()))
+        return [r.contiguous().view(torch.uint8) for r in results], device
+
+
+def rotary(name: str, dtype: torch.dtype, **case) -> Scenario:
+    return Scenario(f"rotary_qkv {name}", "rotary_qkv", lambda: Rotary(heads=16, **case).make(dtype))
+
+
+SCENARIOS = [
+    rotary("by halves", torch.bfloat16, lengths=(26,)),
+    rotary("interleaved", torch.float16, lengths=(18,), interleaved=True, out_head_dim=96),
+    rotary("by index", torch.float16, lengths=(14,), head_dim=72, out_head_dim=80, table_dtype=None),
+    rotary("in float32", torch.float32, lengths=(20,), out_head_dim=96),
+]
+
+EQUIVALENT = [
+    Equivalent(LATER, "harmless", "sync moved", "", ("",), ("SetFlag", "CrossCoreSetFlag")),
+    Equivalent(NOTHING_AFTER, "harmless", "sync moved", "rotary_qkv", ("(slot);",), ("WaitFlag",)),
+    Equivalent(FIRST_USE, "harmless", "sync moved", "rotary_qkv", ("(slot_);",), ("WaitFlag",), first_only=True),
+    Equivalent(BESIDE, "harmless", "sync moved", "rotary_qkv", ("V_MTE2>", "MTE3_MTE2>"), ("WaitFlag",)),
+    Equivalent(BESIDE, "harmless", "sync moved", "rotary_qkv", ("PipeBarrier<PIPE_V>",)),
+]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
+def test_campaign(scenario, full, campaigns):
+    campaign = campaigns["the operators' kernels"]
+    expected, device = scenario.run()
+    missed = []
+    for planted in chosen(device.sites(), scenario.name, full):
+        verdict = outcome(scenario, planted, expected)
+        campaign[planted.family][verdict] += 1
+        reason = planted.reason(verdict, EQUIVALENT)
+        if verdict == "harmless" and reason is None:
+            missed.append(str(planted))
+        elif verdict == "harmless":
+            campaign["reasons"][f"{scenario.op}: {reason}"] += 1
+    assert not missed, f"{len(missed)} faults did nothing:\n" + "\n".join(missed)
+
+
+def outcome(scenario, planted, expected) -> str:
+    try:
+        results, device = scenario.run([planted.fault])
+    except simulator.SimulatorError:
+        return "caught"
+    if not any(device.fired()):
+        return "not executed"
+    same = all(torch.equal(r, e) for r, e in zip(results, expected, strict=True))
+    return "harmless" if same else "wrong result"
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
+def test_every_buffer_is_used_again(scenario):
+    _, device = scenario.run()
+    loads = [s for s in device.sites() if s.api.startswith("SetFlag<MTE2_")]
+    assert all(s.count > 2 * scenario.max_blocks for s in loads)
+    assert list(plants(device.sites()))
