@@ -3,12 +3,16 @@
 import pytest
 import scenarios
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qwen_vl_npu_ops import sim
+from qwen_vl_npu_ops.commands import sim as command
 from qwen_vl_npu_ops.sim import bounds
+from qwen_vl_npu_ops.sim.native import native
 
 BF16 = torch.bfloat16
-WINDOWS = {"lengths": [64] * 64, "heads": 16, "dtype": BF16}
+SQUARES = {"lengths": [64] * 64, "heads": 16, "dtype": BF16}
 ROTARY = {"tokens": 4096, "heads": 16, "head_dim": 80, "dtype": BF16}
 EMBED = {"tokens": 4096, "in_features": 1176, "hidden": 1280, "dtype": BF16}
 
@@ -30,12 +34,12 @@ def test_one_window_of_one_head(head_dim, mmad, l0a, l0b, l1, l0c):
 @pytest.mark.parametrize(
     ("work", "chip", "name", "us"),
     [
-        (bounds.window_attention(head_dim=80, **WINDOWS), "910B1", "M", 3.7),
-        (bounds.window_attention(head_dim=80, **WINDOWS), "910B1", "MTE2", 7.01),
-        (bounds.window_attention(head_dim=80, **WINDOWS), "910B1", "FIX", 8.94),
-        (bounds.window_attention(head_dim=80, **WINDOWS), "910B1", "hbm", 23.3),
-        (bounds.window_attention(head_dim=80, **WINDOWS), "910B4", "hbm", 46.6),
-        (bounds.rotary_window_attention(head_dim=80, **WINDOWS), "910B1", "hbm", 24.0),
+        (bounds.window_attention(head_dim=80, **SQUARES), "910B1", "M", 3.7),
+        (bounds.window_attention(head_dim=80, **SQUARES), "910B1", "MTE2", 7.01),
+        (bounds.window_attention(head_dim=80, **SQUARES), "910B1", "FIX", 8.94),
+        (bounds.window_attention(head_dim=80, **SQUARES), "910B1", "hbm", 23.3),
+        (bounds.window_attention(head_dim=80, **SQUARES), "910B4", "hbm", 46.6),
+        (bounds.rotary_window_attention(head_dim=80, **SQUARES), "910B1", "hbm", 24.0),
         (bounds.rotary_qkv(**ROTARY), "910B1", "hbm", 35.7),
         (bounds.rotary_qkv(**ROTARY, out_head_dim=128), "910B1", "hbm", 46.2),
         (bounds.patch_embed(**EMBED), "910B1", "M", 34.1),
@@ -58,7 +62,7 @@ def test_full_attention_is_bound_by_its_scores_in_l2():
 
 
 def test_what_binds():
-    windows = bounds.window_attention(head_dim=80, **WINDOWS)
+    windows = bounds.window_attention(head_dim=80, **SQUARES)
     assert windows.bound("910B1").by == "hbm"
     assert windows.bound("910B1", "warm").by == "l2"
     assert windows.bound("910B1", "warm").terms["hbm"] == 0
@@ -95,3 +99,60 @@ def test_a_record_names_bound_and_busiest_pipe():
     kind, pipe = bound.busiest.split()
     assert bound.busy_by_core[kind][pipe] == max(bound.busy.values())
     assert unbound.bound_us is unbound.bound_by is unbound.ratio is None
+
+
+# ---- no kernel beats its bound ----
+
+SIZES = {
+    "add": st.integers(1, 70000).map(str),
+    "axpy": st.integers(1, 3000).map(lambda n: str(8 * n)),
+    "block_sum": st.tuples(st.integers(1, 8), st.integers(1, 600)).map(lambda n: f"{n[0]},{64 * n[1]}"),
+    "matmul": st.tuples(*[st.integers(1, 24)] * 3).map(lambda n: ",".join(str(16 * i) for i in n)),
+    "matmul_leaky_relu": st.tuples(*[st.integers(1, 12)] * 3).map(lambda n: ",".join(str(32 * i) for i in n)),
+}
+TOKENS = st.integers(1, 300)
+HEADS = {"heads": st.integers(1, 4), "head_dim": st.sampled_from([64, 72, 80, 128])}
+WINDOWS = st.one_of(st.just("full"), st.integers(1, 80).map(str))
+NARROW, ANY = st.sampled_from(["bf16", "fp16"]), st.sampled_from(["bf16", "fp16", "fp32"])
+SHAPES = {
+    "rotary_qkv": {"tokens": TOKENS, "dtype": ANY, **HEADS},
+    "window_attention": {"tokens": TOKENS, "dtype": NARROW, "windows": WINDOWS, **HEADS},
+    "rotary_window_attention": {"tokens": TOKENS, "dtype": NARROW, "windows": WINDOWS, **HEADS},
+    "patch_embed": {"tokens": TOKENS, "dtype": NARROW, "hidden": st.integers(1, 20).map(lambda n: 16 * n)},
+}
+CHIPS, STATES = st.sampled_from(sim.chips()), st.sampled_from(["cold", "warm"])
+
+
+def check_bound(name, chip, l2, options):
+    """The time is no less than the bound, and each pipe of all cores together no less busy than it must be."""
+    request = command.plan(name, chip, l2, options)
+    record = command.execute(request, check=False, trace=False, races=False).record
+    assert record.time_us >= record.bound_us
+    fields = native().chip(chip)
+    for kind, cores in (("aic", fields["cube_cores"]), ("aiv", fields["vector_cores"])):
+        launched = sum(core.startswith(kind) for core in record.cores)
+        for pipe, share in record.busy_by_core.get(kind, {}).items():
+            busy_us = share * record.time_us * min(launched, cores) / cores
+            other = {"aic": "aiv", "aiv": "aic"}[kind]
+            if pipe in record.bounds_us and pipe not in record.busy_by_core.get(other, {}):
+                assert busy_us >= record.bounds_us[pipe] * (1 - 1e-9), (kind, pipe)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_no_sample_beats_its_bound(name, full):
+    @settings(max_examples=100 if full else 8)
+    @given(size=SIZES[name], chip=CHIPS, l2=STATES)
+    def check(size, chip, l2):
+        check_bound(name, chip, l2, {"size": size})
+
+    check()
+
+
+@pytest.mark.parametrize("name", [name for name in command.kernels() if name in SHAPES])
+def test_no_operator_beats_its_bound(name, full):
+    @settings(max_examples=100 if full else 8)
+    @given(options=st.fixed_dictionaries(SHAPES[name]), chip=CHIPS, l2=STATES)
+    def check(options, chip, l2):
+        check_bound(name, chip, l2, options)
+
+    check()
