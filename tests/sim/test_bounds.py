@@ -140,7 +140,7 @@ def check_bound(name, chip, l2, options):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_no_sample_beats_its_bound(name, full):
-    @settings(max_examples=100 if full else 8)
+    @settings(max_examples=200 if full else 25)
     @given(size=SIZES[name], chip=CHIPS, l2=STATES)
     def check(size, chip, l2):
         check_bound(name, chip, l2, {"size": size})
@@ -150,7 +150,7 @@ def test_no_sample_beats_its_bound(name, full):
 
 @pytest.mark.parametrize("name", [name for name in command.kernels() if name in SHAPES])
 def test_no_operator_beats_its_bound(name, full):
-    @settings(max_examples=100 if full else 8)
+    @settings(max_examples=200 if full else 25)
     @given(options=st.fixed_dictionaries(SHAPES[name]), chip=CHIPS, l2=STATES)
     def check(options, chip, l2):
         check_bound(name, chip, l2, options)
