@@ -135,5 +135,5 @@ function(qvno_add_npu destination)
     BUILD_ALWAYS ON
     INSTALL_COMMAND ""
     DEPENDS qwen_vl_npu_ops)
-  install(FILES ${tree}/libqwen_vl_npu_ops_npu.so ${tree}/lib/libqwen_vl_npu_ops_kernels.so DESTINATION ${destination})
+  install(FILES ${tree}/libqwen_vl_npu_ops_npu.so ${tree}/lib/libqwen_vl_npu_ops_device.so DESTINATION ${destination})
 endfunction()

@@ -10,7 +10,7 @@ import torch
 PACKAGE_VERSION = version("qwen-vl-npu-ops")
 LIBRARY = Path(__file__).parent / "lib" / "libqwen_vl_npu_ops.so"
 # Only where the package was built with CANN; the first needs torch_npu, and loads the second.
-NPU_LIBRARIES = (LIBRARY.with_name("libqwen_vl_npu_ops_npu.so"), LIBRARY.with_name("libqwen_vl_npu_ops_kernels.so"))
+NPU_LIBRARIES = (LIBRARY.with_name("libqwen_vl_npu_ops_npu.so"), LIBRARY.with_name("libqwen_vl_npu_ops_device.so"))
 
 if not LIBRARY.exists():
     raise ImportError(

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from . import __version__
 from .commands import CommandError, doctor, picture_suffixes, tower
+from .commands.npu_check import TIME_LIMIT
 from .config import PRESETS, VisionConfig
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -161,14 +162,25 @@ def encode_command(
 @app.command("doctor")
 def doctor_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as a JSON object.")] = False,
+    time_limit: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="How long an operator may take on an NPU before it hangs.")
+    ] = TIME_LIMIT,
+    virtual_npu: Annotated[
+        bool, typer.Option("--virtual-npu", help="Look at this package's virtual NPU, which needs no NPU.")
+    ] = False,
+    chip: Annotated[str, typer.Option(metavar="910B1|910B2|...", help="The chip that the virtual NPU is.")] = "910B1",
 ) -> None:
     """Show what runs on this machine, and compare every operator with an fp64 reference.
 
     An operator's error may be twice that of torch's own composition at the same dtype. The exit code is 1
-    where a check fails.
+    where a check fails. On an NPU each operator runs in a process of its own; where all pass, the kernels are
+    live from then on (see docs/npu.md).
     """
     with _exit_on_failure():
-        report = doctor.diagnose()
+        if virtual_npu:
+            arguments = ["--time-limit", str(time_limit), *(["--json"] if as_json else [])]
+            raise typer.Exit(doctor.run_on_virtual_npu(chip, arguments))
+        report = doctor.diagnose(time_limit)
     if as_json:
         typer.echo(report.as_json())
     else:
