@@ -273,10 +273,10 @@ def device(
 ) -> Iterator[Device]:
     """A simulated ``chip``, current inside ``with``; the package's operators called on CPU tensors run on it.
 
-    ``l2``: "cold" (empty at first) or "warm" (arguments resident). ``auto_sync``: behave as if the compiler had put
-    PIPE_V barriers between dependent vector instructions. ``races=False`` switches the race detector off.
-    ``max_blocks``: launch the operators with no more blocks than this. Raises ValueError for an unknown chip or ``l2``
-    and for fewer blocks than one.
+    ``l2``: "cold" (empty at first) or "warm" (arguments resident, as if just written); docs/cycle-model.md says more.
+    ``auto_sync``: behave as if the compiler had put PIPE_V barriers between dependent vector instructions.
+    ``races=False`` switches the race detector off. ``max_blocks``: launch the operators with no more blocks than this.
+    Raises ValueError for an unknown chip or ``l2`` and for fewer blocks than one.
     """
     from .operators import OnChip  # needs torch and the operators, which building the package does without
 
