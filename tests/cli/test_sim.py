@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -217,3 +219,32 @@ def test_the_installed_package_brings_the_samples(monkeypatch, tmp_path):
         assert (installed / name / "launch.cpp").is_file()
     monkeypatch.setattr(native, "_PACKAGE", tmp_path)
     assert native.samples_dir() == tmp_path / "_sim_runtime" / "samples"
+
+
+# ---- docs/sim-command.md ----
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "sim-command.md"
+
+
+def labels(text):
+    """The first word of each line, which does not change with the numbers."""
+    return [word for line in text.splitlines() for word in re.findall(r"[A-Za-z][\w/]*", line)[:1]]
+
+
+def test_the_page_shows_what_is_printed(run):
+    (shown,) = re.findall(r"```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    listing, command_line = re.search(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)[1].splitlines()
+    assert run(*listing.split()[1:]).exit_code == 0
+    result = run(*command_line.split()[1:], "--tokens", "512")
+    assert result.exit_code == 0, result.output
+    assert labels(result.stdout) == labels(shown)
+
+
+def test_the_pages_options_and_files_exist(run):
+    help_text = run("sim", "--help").stdout
+    for option in set(re.findall(r"(?<![\w-])--[a-z0-9-]+", PAGE.read_text())):
+        assert option in help_text, option
+    for target in re.findall(r"\]\(((?!https:)[^)]+)\)", PAGE.read_text()):
+        assert (PAGE.parent / target).exists(), target
+    for path in re.findall(r"`((?:csrc|python)/[\w./]+)`", PAGE.read_text()):
+        assert (PAGE.parents[1] / path).exists(), path
