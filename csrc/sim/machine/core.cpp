@@ -98,9 +98,12 @@ void Core::before_issue(Pipe p, const Call& call) {
   PipeState &scalar = state(Pipe::S), &target = state(p);
   if (p != Pipe::S) charge_issue();
   if (!target.starts.empty()) {
-    // A full issue queue stalls the scalar pipe until its oldest instruction starts.
-    scalar.time = std::max(scalar.time, target.starts[target.count % target.starts.size()]);
-    if (target.held.size() >= target.starts.size())
+    // A full issue queue stalls the scalar pipe until its oldest instruction starts. Those held back are in
+    // it too.
+    const size_t number = target.count + target.held.size();
+    if (target.held.size() < target.starts.size())
+      scalar.time = std::max(scalar.time, target.starts[number % target.starts.size()]);
+    else
       stuck(std::string("room in the issue queue of ") + name_of(p) + ", which waits for " +
                 target.held.front().reason,
             call);

@@ -151,16 +151,25 @@ void find_conflicts(const VectorOp& op, Instruction& instruction) {
   const uint32_t widest =
       std::max({size_of(op.dst.type), size_of(op.src0.type), op.sources > 1 ? size_of(op.src1.type) : 0u});
   const auto blocks = [&](const Operand& operand) { return 8 * size_of(operand.type) / widest; };
-  for (uint32_t r = 0; r < instruction.repeats; ++r) {
+  const uint32_t repeats = static_cast<uint32_t>(instruction.repeats);
+  // Operands that step alike, each within its 64 KiB of banks, meet in every repeat as they do in the first.
+  const auto like_dst = [&](const Operand& operand, const Stride& stride) {
+    const uint64_t last = operand.address + (uint64_t{repeats} * stride.repeat + 8 * stride.block) * kBlock;
+    return stride.repeat == op.dst_stride.repeat && operand.address >> 16 == last >> 16;
+  };
+  const bool alike = like_dst(op.dst, op.dst_stride) && like_dst(op.src0, op.src0_stride) &&
+                     (op.sources < 2 || like_dst(op.src1, op.src1_stride));
+  const uint32_t step = alike ? std::max(repeats, 1u) : 1;
+  for (uint32_t r = 0; r < repeats; r += step) {
     const Banks dst(op.dst, op.dst_stride, r, blocks(op.dst));
     const Banks src0(op.src0, op.src0_stride, r, blocks(op.src0));
     bool clash = dst.banks & src0.banks && !dst.lines_up(src0);
     if (op.sources > 1) {
       const Banks src1(op.src1, op.src1_stride, r, blocks(op.src1));
-      if (src0.groups & src1.groups) ++instruction.read_read;
+      if (src0.groups & src1.groups) instruction.read_read += step;
       clash |= dst.banks & src1.banks && !dst.lines_up(src1);
     }
-    if (clash) ++instruction.read_write;
+    if (clash) instruction.read_write += step;
   }
 }
 
