@@ -83,7 +83,7 @@ void add_rotary_qkv(py::module_& module) {
       SHAPE(sin_stride) SHAPE(table_step) SHAPE(type) SHAPE(table_type) SHAPE(interleaved)
       TILING(tileTokens) TILING(tileHeads) TILING(denseIn) TILING(denseOut) TILING(inPitch) TILING(outPitch)
       TILING(rowPitch) TILING(tablePitch) TILING(gathered) TILING(gatherSelf) TILING(lanes) TILING(lanePitch)
-      TILING(anglePitch) TILING(copyV) TILING(inBytes) TILING(tableBytes) TILING(outBytes) TILING(wideBytes)
+      TILING(anglePitch) TILING(slots) TILING(passTokens) TILING(inPlace) TILING(inBytes) TILING(tableBytes) TILING(outBytes) TILING(wideBytes)
       TILING(selfBytes) TILING(partnerBytes) TILING(sumBytes) TILING(castBytes) TILING(angleBytes)
       TILING(indexBytes));
   // clang-format on

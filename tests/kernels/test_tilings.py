@@ -22,7 +22,7 @@ def rotary_shape(**changes) -> dict:
 
 def buffers(fields: dict) -> int:
     """The bytes of UB that rotary_qkv's buffers take."""
-    return sum((2 if n in SLOTS else 1) * v for n, v in fields.items() if n.endswith("Bytes"))
+    return sum((fields["slots"] if n in SLOTS else 1) * v for n, v in fields.items() if n.endswith("Bytes"))
 
 
 @st.composite

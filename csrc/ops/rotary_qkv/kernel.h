@@ -4,12 +4,14 @@
 #include "tiling.h"
 
 // rotary_qkv on the vector cores. T is the numbers' type, U the tables'. Each core takes a run of tokens, a
-// tile of them at a time through two slots: MTE2 loads tile i + 1 and MTE3 stores tile i - 1 while V rotates
-// tile i.
+// tile of them at a time through a ring of slots: MTE2 loads the next tiles and MTE3 stores the last one
+// while V rotates a tile, a few tokens per pass.
 //
 // A rotated number is self * cos + partner * sin, the partner being the other one of its pair and sin
 // negative for the first. By halves, partners are found by address: one instruction goes through a half of
 // all q and k heads of a token, the table standing still. Else Gather puts them in line first.
+//
+// Results go back to where the numbers came from, if they are as long (inPlace); else to slots of their own.
 template <typename T, typename U>
 class RotaryQkv {
  public:
@@ -21,7 +23,7 @@ class RotaryQkv {
     half_ = t_.dim / 2;
     inSecond_ = t_.interleaved ? half_ : t_.inDim / 2;
     outSecond_ = t_.interleaved ? half_ : t_.outDim / 2;
-    pieces_ = t_.copyV ? 2 : 3;
+    pieces_ = t_.inPlace ? 2 : 3;
     qkvGm_.SetGlobalBuffer((__gm__ T*)qkv);
     cosGm_.SetGlobalBuffer((__gm__ U*)cos);
     sinGm_.SetGlobalBuffer((__gm__ U*)sin);
@@ -41,20 +43,20 @@ class RotaryQkv {
     groups_ = (t_.heads + t_.tileHeads - 1) / t_.tileHeads;
     tiles_ = (ownTokens_ + t_.tileTokens - 1) / t_.tileTokens * groups_;
     Prepare();
-    for (uint32_t slot = 0; slot < SLOTS; ++slot) {
+    for (uint32_t slot = 0; slot < t_.slots; ++slot) {
       SetFree(slot);
     }
-    if (tiles_ > 0) {
-      Load(0);
+    for (uint32_t tile = 0; tile + 1 < t_.slots && tile < tiles_; ++tile) {
+      Load(tile);
     }
     for (uint32_t tile = 0; tile < tiles_; ++tile) {
-      if (tile + 1 < tiles_) {
-        Load(tile + 1);
+      if (tile + t_.slots - 1 < tiles_) {
+        Load(tile + t_.slots - 1);
       }
       Compute(tile);
       Store(tile);
     }
-    for (uint32_t slot = 0; slot < SLOTS; ++slot) {
+    for (uint32_t slot = 0; slot < t_.slots; ++slot) {
       WaitFree(slot);
     }
   }
@@ -63,7 +65,7 @@ class RotaryQkv {
   using Floats = AscendC::LocalTensor<float>;
   using Indices = AscendC::LocalTensor<int32_t>;
 
-  static constexpr uint32_t SLOTS = 2;
+  static constexpr uint32_t MAX_SLOTS = 3;
   static constexpr uint32_t LANES = 64;  // floats of one repeat
   static constexpr uint32_t BLOCK = 8;   // floats of 32 bytes
   static constexpr uint32_t MAX_REPEATS = 255;
@@ -74,13 +76,16 @@ class RotaryQkv {
   // ---- setting up ----
 
   __aicore__ inline void InitBuffers() {
-    for (uint32_t slot = 0; slot < SLOTS; ++slot) {
+    for (uint32_t slot = 0; slot < t_.slots; ++slot) {
       pipe_.InitBuffer(inBuffer_[slot], t_.inBytes);
       pipe_.InitBuffer(tableBuffer_[slot], t_.tableBytes);
-      pipe_.InitBuffer(outBuffer_[slot], t_.outBytes);
       in_[slot] = inBuffer_[slot].template Get<T>();
       table_[slot] = tableBuffer_[slot].template Get<U>();
-      out_[slot] = outBuffer_[slot].template Get<T>();
+      out_[slot] = in_[slot];
+      if (!t_.inPlace) {
+        pipe_.InitBuffer(outBuffer_[slot], t_.outBytes);
+        out_[slot] = outBuffer_[slot].template Get<T>();
+      }
     }
     wide_ = Piece(wideBuffer_, t_.wideBytes);
     self_ = Piece(selfBuffer_, t_.selfBytes);
@@ -111,8 +116,9 @@ class RotaryQkv {
       if constexpr (WIDENS) {
         AscendC::Duplicate(sum_, 0.0f, t_.sumBytes / sizeof(float));
       } else {
-        AscendC::Duplicate(out_[0], 0.0f, t_.outBytes / sizeof(float));
-        AscendC::Duplicate(out_[1], 0.0f, t_.outBytes / sizeof(float));
+        for (uint32_t slot = 0; slot < t_.slots; ++slot) {
+          AscendC::Duplicate(out_[slot], 0.0f, t_.outBytes / sizeof(float));
+        }
       }
     }
     if (t_.gathered) {
@@ -161,19 +167,28 @@ class RotaryQkv {
 
   // ---- the slots: who waits for whom ----
 
+  // A slot is free for MTE2 once its tile is stored, or, with slots apart for results, once V has read it.
   __aicore__ inline void SetFree(uint32_t slot) {
-    AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
-    AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot);
-    if (t_.copyV) {
+    if (t_.inPlace) {
       AscendC::SetFlag<AscendC::HardEvent::MTE3_MTE2>(slot);
+    } else {
+      AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
+      AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot);
     }
   }
 
   __aicore__ inline void WaitFree(uint32_t slot) {
-    AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
-    AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
-    if (t_.copyV) {
+    WaitToLoad(slot);
+    if (!t_.inPlace) {
+      AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
+    }
+  }
+
+  __aicore__ inline void WaitToLoad(uint32_t slot) {
+    if (t_.inPlace) {
       AscendC::WaitFlag<AscendC::HardEvent::MTE3_MTE2>(slot);
+    } else {
+      AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
     }
   }
 
@@ -183,17 +198,14 @@ class RotaryQkv {
     tokens_ = ownTokens_ - before < t_.tileTokens ? ownTokens_ - before : t_.tileTokens;
     head_ = tile % groups_ * t_.tileHeads;
     heads_ = t_.heads - head_ < t_.tileHeads ? t_.heads - head_ : t_.tileHeads;
-    slot_ = tile % SLOTS;
+    slot_ = tile % t_.slots;
   }
 
   // ---- MTE2 ----
 
   __aicore__ inline void Load(uint32_t tile) {
     Locate(tile);
-    AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot_);
-    if (t_.copyV) {
-      AscendC::WaitFlag<AscendC::HardEvent::MTE3_MTE2>(slot_);
-    }
+    WaitToLoad(slot_);
     LoadTable(table_[slot_], cosGm_[token_ * t_.cosStride], t_.cosStride);
     LoadTable(table_[slot_][t_.tileTokens * t_.tablePitch], sinGm_[token_ * t_.sinStride], t_.sinStride);
     const AscendC::GlobalTensor<T> rows = qkvGm_[token_ * t_.qkvStride];
@@ -209,9 +221,6 @@ class RotaryQkv {
       }
     }
     AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(slot_);
-    if (t_.copyV) {
-      AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE3>(slot_);
-    }
   }
 
   __aicore__ inline void LoadTable(const AscendC::LocalTensor<U>& dst, const AscendC::GlobalTensor<U>& src,
@@ -238,71 +247,86 @@ class RotaryQkv {
   __aicore__ inline void Compute(uint32_t tile) {
     Locate(tile);
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(slot_);
-    Widen();
-    Gather();
-    if constexpr (!WIDENS) {
+    if (!t_.inPlace) {
       AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot_);
     }
-    for (uint32_t token = 0; token < tokens_; ++token) {
-      Rotate<MULTIPLY>(token);
-      if (!t_.copyV) {
-        Rotate<COPY>(token);
-      }
+    for (uint32_t first = 0; first < tokens_; first += t_.passTokens) {
+      Pass(first, tokens_ - first < t_.passTokens ? tokens_ - first : t_.passTokens);
     }
-    AscendC::PipeBarrier<PIPE_V>();
-    for (uint32_t token = 0; token < tokens_; ++token) {
-      Rotate<ACCUMULATE>(token);
-    }
-    AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot_);
-    AscendC::PipeBarrier<PIPE_V>();
-    if constexpr (WIDENS) {
-      AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot_);
-      AscendC::Cast(out_[slot_], sum_, AscendC::RoundMode::CAST_RINT,
-                    tokens_ * pieces_ * heads_ * t_.outPitch);
+    if (!t_.inPlace) {
+      AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot_);
     }
     AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(slot_);
   }
 
-  // Numbers and tables in float, wherever they came.
-  __aicore__ inline void Widen() {
-    if constexpr (WIDENS) {
-      const uint32_t length = pieces_ * heads_ * t_.inPitch;
-      for (uint32_t token = 0; token < tokens_; ++token) {
-        AscendC::Cast(wide_[token * length], in_[slot_][token * t_.rowPitch], AscendC::RoundMode::CAST_NONE,
-                      length);
-      }
-      numbers_ = wide_;
-      numbersPitch_ = length;
-      results_ = sum_;
-    } else {
-      numbers_ = in_[slot_];
-      numbersPitch_ = t_.rowPitch;
-      results_ = out_[slot_];
+  // `tokens` of the tile, from `first` on.
+  __aicore__ inline void Pass(uint32_t first, uint32_t tokens) {
+    Widen(first, tokens);
+    WidenTables(first, tokens);
+    if (t_.gathered) {
+      Gather(tokens);
     }
-    const uint32_t size = t_.tileTokens * t_.tablePitch;
-    if constexpr (sizeof(U) == 2) {
-      AscendC::Cast(cast_, table_[slot_], AscendC::RoundMode::CAST_NONE, tokens_ * t_.tablePitch);
-      AscendC::Cast(cast_[size], table_[slot_][size], AscendC::RoundMode::CAST_NONE, tokens_ * t_.tablePitch);
-      cos_ = cast_;
-      sin_ = cast_[size];
+    for (uint32_t token = 0; token < tokens; ++token) {
+      Rotate<MULTIPLY>(token);
+      if (!t_.inPlace) {
+        Rotate<COPY>(token);
+      }
+    }
+    AscendC::PipeBarrier<PIPE_V>();
+    for (uint32_t token = 0; token < tokens; ++token) {
+      Rotate<ACCUMULATE>(token);
+    }
+    AscendC::PipeBarrier<PIPE_V>();
+    if constexpr (WIDENS) {
+      const uint32_t length = pieces_ * heads_ * t_.outPitch;
+      const uint32_t pitch = t_.inPlace ? t_.rowPitch : length;
+      for (uint32_t token = 0; token < tokens; ++token) {
+        AscendC::Cast(out_[slot_][(first + token) * pitch], sum_[token * length],
+                      AscendC::RoundMode::CAST_RINT, length);
+      }
+    }
+  }
+
+  // Numbers and results in float, wherever they come from and go.
+  __aicore__ inline void Widen(uint32_t first, uint32_t tokens) {
+    if constexpr (WIDENS) {
+      numbers_ = wide_;
+      numbersPitch_ = pieces_ * heads_ * t_.inPitch;
+      results_ = sum_;
+      for (uint32_t token = 0; token < tokens; ++token) {
+        AscendC::Cast(wide_[token * numbersPitch_], in_[slot_][(first + token) * t_.rowPitch],
+                      AscendC::RoundMode::CAST_NONE, numbersPitch_);
+      }
     } else {
-      cos_ = table_[slot_];
-      sin_ = table_[slot_][size];
+      numbers_ = in_[slot_][first * t_.rowPitch];
+      numbersPitch_ = t_.rowPitch;
+      results_ = out_[slot_][first * pieces_ * heads_ * t_.outPitch];
+    }
+  }
+
+  __aicore__ inline void WidenTables(uint32_t first, uint32_t tokens) {
+    const AscendC::LocalTensor<U> cos = table_[slot_][first * t_.tablePitch];
+    const AscendC::LocalTensor<U> sin = cos[t_.tileTokens * t_.tablePitch];
+    if constexpr (sizeof(U) == 2) {
+      cos_ = cast_;
+      sin_ = cast_[t_.passTokens * t_.tablePitch];
+      AscendC::Cast(cos_, cos, AscendC::RoundMode::CAST_NONE, tokens * t_.tablePitch);
+      AscendC::Cast(sin_, sin, AscendC::RoundMode::CAST_NONE, tokens * t_.tablePitch);
+    } else {
+      cos_ = cos;
+      sin_ = sin;
     }
     if constexpr (WIDENS) {
       AscendC::PipeBarrier<PIPE_V>();
     }
     if (!t_.gathered) {
-      AscendC::Muls(angles_, sin_, -1.0f, tokens_ * t_.tablePitch);
+      AscendC::Muls(angles_, sin_, -1.0f, tokens * t_.tablePitch);
     }
   }
 
-  __aicore__ inline void Gather() {
-    if (!t_.gathered) {
-      return;
-    }
-    const uint32_t size = t_.tileTokens * t_.anglePitch;
-    for (uint32_t token = 0; token < tokens_; ++token) {
+  __aicore__ inline void Gather(uint32_t tokens) {
+    const uint32_t size = t_.passTokens * t_.anglePitch;
+    for (uint32_t token = 0; token < tokens; ++token) {
       const uint32_t row = token * t_.tablePitch;
       Pick(angles_[token * t_.anglePitch], cos_[row], tableIndex_, t_.lanes);
       Pick(angles_[size + token * t_.anglePitch], sin_[row], tableIndex_, t_.lanes);
@@ -315,7 +339,7 @@ class RotaryQkv {
       }
     }
     AscendC::PipeBarrier<PIPE_V>();
-    for (uint32_t token = 0; token < tokens_; ++token) {
+    for (uint32_t token = 0; token < tokens; ++token) {
       const Floats sin = angles_[size + token * t_.anglePitch];
       AscendC::Mul(sin, sin, sign_, static_cast<int32_t>(t_.lanes));
     }
@@ -355,7 +379,7 @@ class RotaryQkv {
   template <Step STEP>
   __aicore__ inline void RotateLanes(uint32_t token, const Floats& dst, const Floats& numbers) {
     const Floats cos = angles_[token * t_.anglePitch];
-    const Floats sin = cos[t_.tileTokens * t_.anglePitch];
+    const Floats sin = cos[t_.passTokens * t_.anglePitch];
     Floats src = numbers;
     uint32_t pitch = t_.inPitch;
     if (STEP == ACCUMULATE) {
@@ -408,25 +432,23 @@ class RotaryQkv {
 
   __aicore__ inline void Store(uint32_t tile) {
     Locate(tile);
-    if (t_.copyV) {
-      AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE3>(slot_);
-      StorePiece(2, in_[slot_][2 * heads_ * t_.inPitch], t_.denseIn, t_.inPitch, t_.rowPitch);
-      AscendC::SetFlag<AscendC::HardEvent::MTE3_MTE2>(slot_);
-    }
+    const uint32_t rowPitch = t_.inPlace ? t_.rowPitch : 3 * heads_ * t_.outPitch;
     AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(slot_);
-    for (uint32_t piece = 0; piece < pieces_; ++piece) {
-      StorePiece(piece, out_[slot_][piece * heads_ * t_.outPitch], t_.denseOut, t_.outPitch,
-                 pieces_ * heads_ * t_.outPitch);
+    for (uint32_t piece = 0; piece < 3; ++piece) {
+      StorePiece(piece, out_[slot_][piece * heads_ * t_.outPitch], rowPitch);
     }
-    AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot_);
+    if (t_.inPlace) {
+      AscendC::SetFlag<AscendC::HardEvent::MTE3_MTE2>(slot_);
+    } else {
+      AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot_);
+    }
   }
 
   // q, k or v of the tile's tokens, which lie `rowPitch` apart in UB.
-  __aicore__ inline void StorePiece(uint32_t piece, const AscendC::LocalTensor<T>& src, bool dense,
-                                    uint32_t pitch, uint32_t rowPitch) {
+  __aicore__ inline void StorePiece(uint32_t piece, const AscendC::LocalTensor<T>& src, uint32_t rowPitch) {
     const AscendC::GlobalTensor<T> dst =
         outGm_[piece][(static_cast<uint64_t>(token_) * t_.heads + head_) * t_.outDim];
-    if (dense) {
+    if (t_.denseOut) {
       const uint32_t length = t_.heads * t_.outDim;
       const uint32_t gap = (rowPitch - (length + PER_BLOCK - 1) / PER_BLOCK * PER_BLOCK) / PER_BLOCK;
       AscendC::DataCopyPad(
@@ -441,15 +463,15 @@ class RotaryQkv {
   }
 
   AscendC::TPipe pipe_;
-  AscendC::TBuf<AscendC::TPosition::VECIN> inBuffer_[SLOTS], tableBuffer_[SLOTS];
-  AscendC::TBuf<AscendC::TPosition::VECOUT> outBuffer_[SLOTS];
+  AscendC::TBuf<AscendC::TPosition::VECIN> inBuffer_[MAX_SLOTS], tableBuffer_[MAX_SLOTS];
+  AscendC::TBuf<AscendC::TPosition::VECOUT> outBuffer_[MAX_SLOTS];
   AscendC::TBuf<AscendC::TPosition::VECCALC> wideBuffer_, selfBuffer_, partnerBuffer_, sumBuffer_;
   AscendC::TBuf<AscendC::TPosition::VECCALC> castBuffer_, angleBuffer_, indexBuffer_;
   AscendC::GlobalTensor<T> qkvGm_, outGm_[3];
   AscendC::GlobalTensor<U> cosGm_, sinGm_;
 
-  AscendC::LocalTensor<T> in_[SLOTS], out_[SLOTS];  // [tokens, 3 or pieces, heads, pitch]
-  AscendC::LocalTensor<U> table_[SLOTS];            // [cos and sin, tile tokens, tablePitch]
+  AscendC::LocalTensor<T> in_[MAX_SLOTS], out_[MAX_SLOTS];  // [tokens, 3 or pieces, heads, pitch]
+  AscendC::LocalTensor<U> table_[MAX_SLOTS];                // [cos and sin, tile tokens, tablePitch]
   Floats wide_, self_, partner_, sum_, cast_, angles_, sign_;
   Indices partnerIndex_, selfIndex_, tableIndex_;
   Floats numbers_, results_, cos_, sin_;  // of the tile that V is at
@@ -458,7 +480,7 @@ class RotaryQkv {
   uint32_t half_;
   uint32_t inSecond_;  // where a head's second half starts
   uint32_t outSecond_;
-  uint32_t pieces_;  // q, k and, where it does not just pass through, v
+  uint32_t pieces_;  // that V computes: q, k and, unless it stays where it is, v
   uint32_t firstToken_;
   uint32_t ownTokens_;
   uint32_t groups_;  // of heads

@@ -8,6 +8,7 @@ namespace {
 constexpr uint32_t kBlock = 32;             // bytes: what UB addresses are multiples of
 constexpr uint32_t kReserved = 8 * 1024;    // bytes of UB that CANN keeps unless told not to
 constexpr uint32_t kMaxBursts = 4095;       // of one DataCopyPad
+constexpr uint32_t kPassTokens = 2;         // more would need more scratch, which larger tiles want
 constexpr uint64_t kMaxGap = UINT32_MAX;    // bytes between its bursts
 constexpr uint64_t kMaxCount = UINT32_MAX;  // tokens, heads
 
@@ -36,6 +37,10 @@ void check(const RotaryQkvShape& shape) {
   check_size("sin_stride", shape.sin_stride, 0, kMaxGap / table_size);
 }
 
+bool same_layout(const RotaryQkvTiling& t) {
+  return t.dim == t.inDim && t.dim == t.outDim;
+}
+
 // Everything that does not depend on the tile's size.
 RotaryQkvTiling plan(const RotaryQkvShape& shape) {
   RotaryQkvTiling t{};
@@ -51,10 +56,9 @@ RotaryQkvTiling plan(const RotaryQkvShape& shape) {
   t.type = static_cast<uint32_t>(shape.type);
   t.tableType = static_cast<uint32_t>(shape.table_type);
   t.interleaved = shape.interleaved;
-  t.copyV = t.dim == t.inDim && t.dim == t.outDim;
   // Halves are found by address where both start on a 32-byte boundary as floats.
   t.gathered = t.interleaved || t.inDim / 2 % 8 || t.outDim / 2 % 8;
-  t.gatherSelf = t.gathered && !t.interleaved && !t.copyV;
+  t.gatherSelf = t.gathered && !t.interleaved && !same_layout(t);
   return t;
 }
 
@@ -63,9 +67,10 @@ uint32_t lay_out(RotaryQkvTiling& t, uint32_t tokens, uint32_t heads) {
   const uint32_t size = t.type == 0 ? 4 : 2;
   const uint32_t table_size = t.tableType == 0 ? 4 : 2;
   const uint32_t per_block = kBlock / size;
-  const uint32_t pieces = t.copyV ? 2 : 3;
+  const uint32_t pass = std::min(tokens, kPassTokens);
   t.tileTokens = tokens;
   t.tileHeads = heads;
+  t.passTokens = pass;
   // As floats every head must start on a block, and as stored every row of q, k and v.
   t.denseIn = heads == t.heads && t.inDim % 8 == 0;
   t.denseOut = heads == t.heads && t.outDim % 8 == 0 && heads * t.outDim % per_block == 0;
@@ -73,6 +78,9 @@ uint32_t lay_out(RotaryQkvTiling& t, uint32_t tokens, uint32_t heads) {
   t.outPitch = t.denseOut ? t.outDim : round_up(t.outDim, per_block);
   t.rowPitch = round_up(3 * heads * t.inPitch, per_block);
   t.tablePitch = round_up(t.dim / 2 * t.tableStep, kBlock / table_size);
+  t.inPlace = size == 2 && same_layout(t) && t.denseIn == t.denseOut;
+  t.slots = t.inPlace ? 3 : 2;
+  const uint32_t pieces = t.inPlace ? 2 : 3;
   if (t.gathered) {
     t.lanes = t.interleaved ? t.dim : t.outDim;
     t.lanePitch = t.interleaved ? t.inPitch : t.outPitch;
@@ -80,19 +88,19 @@ uint32_t lay_out(RotaryQkvTiling& t, uint32_t tokens, uint32_t heads) {
   }
   t.inBytes = tokens * t.rowPitch * size;
   t.tableBytes = 2 * tokens * t.tablePitch * table_size;
-  t.outBytes = tokens * pieces * heads * t.outPitch * size;
-  t.wideBytes = size == 2 ? tokens * pieces * heads * t.inPitch * 4 : 0;
-  t.selfBytes = t.gatherSelf ? tokens * pieces * heads * t.outPitch * 4 : 0;
-  t.partnerBytes = t.gathered ? tokens * 2 * heads * t.lanePitch * 4 : 0;
-  t.sumBytes = size == 2 ? tokens * pieces * heads * t.outPitch * 4 : 0;
-  t.castBytes = table_size == 2 ? 2 * tokens * t.tablePitch * 4 : 0;
-  t.angleBytes = t.gathered ? 2 * tokens * t.anglePitch * 4 : tokens * t.tablePitch * 4;
+  t.outBytes = t.inPlace ? 0 : tokens * 3 * heads * t.outPitch * size;
+  t.wideBytes = size == 2 ? pass * pieces * heads * t.inPitch * 4 : 0;
+  t.selfBytes = t.gatherSelf ? pass * pieces * heads * t.outPitch * 4 : 0;
+  t.partnerBytes = t.gathered ? pass * 2 * heads * t.lanePitch * 4 : 0;
+  t.sumBytes = size == 2 ? pass * pieces * heads * t.outPitch * 4 : 0;
+  t.castBytes = table_size == 2 ? 2 * pass * t.tablePitch * 4 : 0;
+  t.angleBytes = t.gathered ? 2 * pass * t.anglePitch * 4 : pass * t.tablePitch * 4;
   t.indexBytes = 0;
   if (t.gathered) {
     t.indexBytes = (2 * heads * t.lanePitch + 2 * t.anglePitch) * 4;
     if (t.gatherSelf) t.indexBytes += pieces * heads * t.outPitch * 4;
   }
-  return 2 * (t.inBytes + t.tableBytes + t.outBytes) + t.wideBytes + t.selfBytes + t.partnerBytes +
+  return t.slots * (t.inBytes + t.tableBytes + t.outBytes) + t.wideBytes + t.selfBytes + t.partnerBytes +
          t.sumBytes + t.castBytes + t.angleBytes + t.indexBytes;
 }
 

@@ -20,6 +20,9 @@ struct RotaryQkvTiling {
   uint32_t interleaved;  // pairs are (2i, 2i + 1), not (i, i + D/2)
 
   // The tile: tokens x heads of q, k and v each.
+  uint32_t slots;       // tiles in flight
+  uint32_t passTokens;  // tokens that V takes at a time
+  uint32_t inPlace;     // results take the numbers' place, and v stays in its own
   uint32_t tileTokens;
   uint32_t tileHeads;
   uint32_t denseIn;     // rows are loaded whole; else head by head, each on a 32-byte boundary
@@ -35,9 +38,8 @@ struct RotaryQkvTiling {
   uint32_t lanes;       // gathered: lanes of a head; tables have as many
   uint32_t lanePitch;   // gathered: of partners' heads
   uint32_t anglePitch;  // gathered: of tables
-  uint32_t copyV;       // v leaves as it came
 
-  // Bytes of UB. The first three have two slots of this size each.
+  // Bytes of UB. The first three are of one slot.
   uint32_t inBytes;
   uint32_t tableBytes;
   uint32_t outBytes;
