@@ -75,24 +75,28 @@ class RotaryQkv {
 
   // ---- setting up ----
 
+  // What V reads and what it writes at a time should not share one of UB's four banks (64 KiB each): what it
+  // reads comes first, the sums last, the slots between them.
   __aicore__ inline void InitBuffers() {
-    for (uint32_t slot = 0; slot < t_.slots; ++slot) {
-      pipe_.InitBuffer(inBuffer_[slot], t_.inBytes);
-      pipe_.InitBuffer(tableBuffer_[slot], t_.tableBytes);
-      in_[slot] = inBuffer_[slot].template Get<T>();
-      table_[slot] = tableBuffer_[slot].template Get<U>();
-      out_[slot] = in_[slot];
-      if (!t_.inPlace) {
-        pipe_.InitBuffer(outBuffer_[slot], t_.outBytes);
-        out_[slot] = outBuffer_[slot].template Get<T>();
-      }
-    }
     wide_ = Piece(wideBuffer_, t_.wideBytes);
     self_ = Piece(selfBuffer_, t_.selfBytes);
     partner_ = Piece(partnerBuffer_, t_.partnerBytes);
-    sum_ = Piece(sumBuffer_, t_.sumBytes);
     cast_ = Piece(castBuffer_, t_.castBytes);
     angles_ = Piece(angleBuffer_, t_.angleBytes);
+    for (uint32_t slot = 0; slot < t_.slots; ++slot) {
+      pipe_.InitBuffer(tableBuffer_[slot], t_.tableBytes);
+      table_[slot] = tableBuffer_[slot].template Get<U>();
+    }
+    for (uint32_t slot = 0; slot < t_.slots; ++slot) {
+      pipe_.InitBuffer(inBuffer_[slot], t_.inBytes);
+      in_[slot] = inBuffer_[slot].template Get<T>();
+      out_[slot] = in_[slot];
+    }
+    for (uint32_t slot = 0; slot < t_.slots && !t_.inPlace; ++slot) {
+      pipe_.InitBuffer(outBuffer_[slot], t_.outBytes);
+      out_[slot] = outBuffer_[slot].template Get<T>();
+    }
+    sum_ = Piece(sumBuffer_, t_.sumBytes);
     const Indices indices = Piece(indexBuffer_, t_.indexBytes).template ReinterpretCast<int32_t>();
     if (t_.gathered) {
       tableIndex_ = indices;
