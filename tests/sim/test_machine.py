@@ -415,6 +415,8 @@ def test_the_trace_adds_up_to_the_report(lib, tmp_path):
     assert max(e["ts"] + e["dur"] for e in spans) <= record.time_us * (1 + 1e-9)
     with sim.device("910B1") as chip, pytest.raises(ValueError, match="trace=True"):
         chip.trace(tmp_path / "none.json")
+    with sim.device("910B1", trace=True) as chip, pytest.raises(ValueError, match="launched"):
+        chip.trace(tmp_path / "none.json")
 
 
 def test_bytes_and_peaks(lib):

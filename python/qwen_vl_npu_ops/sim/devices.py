@@ -256,8 +256,11 @@ class Device:
 
     def trace(self, path: str | Path) -> None:
         """Write the last launch as a Chrome/Perfetto trace (JSON). Needs ``device(..., trace=True)``."""
-        record = self.report()[-1]
-        traces.write(Path(path), record, self.slices(), self._machine.flows())
+        slices = self.slices()
+        records = self.report()
+        if not records:
+            raise ValueError("trace: nothing has been launched on this device")
+        traces.write(Path(path), records[-1], slices, self._machine.flows())
 
 
 @contextmanager
