@@ -11,6 +11,8 @@
 
 #include "chip/chip.h"
 #include "ops/rotary_qkv/tiling_host.h"
+#include "ops/rotary_window_attention/tiling_host.h"
+#include "ops/window_attention/tiling_host.h"
 
 namespace py = pybind11;
 
@@ -89,6 +91,33 @@ void add_rotary_qkv(py::module_& module) {
   // clang-format on
 }
 
+void add_window_attention(py::module_& module) {
+  using Shape = WindowAttentionShape;
+  using Tiling = WindowAttentionTiling;
+  // clang-format off
+  add(module, "window_attention", Binding<Shape, Tiling>("window_attention", &tile_window_attention)
+      SHAPE(tokens) SHAPE(heads) SHAPE(kv_heads) SHAPE(segments) SHAPE(dim) SHAPE(value_dim)
+      SHAPE(q_token_stride) SHAPE(q_head_stride) SHAPE(k_token_stride) SHAPE(k_head_stride)
+      SHAPE(v_token_stride) SHAPE(v_head_stride) SHAPE(out_token_stride) SHAPE(out_head_stride) SHAPE(type)
+      SHAPE(wide_lengths) SHAPE(scale)
+      TILING(tile) TILING(keys) TILING(subs) TILING(slotRows) TILING(maxRows) TILING(maxScores)
+      TILING(qkSlotBytes) TILING(vSlotBytes) TILING(pSlotBytes) TILING(scoreBytes) TILING(outBytes)
+      TILING(pieces) TILING(pieceWidth));
+  // clang-format on
+}
+
+void add_rotary_window_attention(py::module_& module) {
+  using Shape = RotaryWindowAttentionShape;
+  using Tiling = RotaryWindowAttentionTiling;
+  // clang-format off
+  add(module, "rotary_window_attention", Binding<Shape, Tiling>("rotary_window_attention", &tile_rotary_window_attention)
+      SHAPE(tokens) SHAPE(heads) SHAPE(segments) SHAPE(dim) SHAPE(in_dim) SHAPE(out_dim) SHAPE(qkv_stride)
+      SHAPE(cos_stride) SHAPE(sin_stride) SHAPE(out_stride) SHAPE(table_step) SHAPE(type) SHAPE(table_type)
+      SHAPE(interleaved) SHAPE(wide_lengths) SHAPE(scale)
+      TILING(fused) TILING(sharedBytes) TILING(rotatedBytes) TILING(ringBytes));
+  // clang-format on
+}
+
 }  // namespace
 }  // namespace qwen_vl_npu_ops
 
@@ -96,4 +125,6 @@ PYBIND11_MODULE(_sim_tilings, module) {
   using namespace qwen_vl_npu_ops;
   module.doc() = "The operators' tilings.";
   add_rotary_qkv(module);
+  add_window_attention(module);
+  add_rotary_window_attention(module);
 }

@@ -33,9 +33,8 @@ class RotaryQkv {
     InitBuffers();
   }
 
-  __aicore__ inline void Process() {
-    const uint32_t blocks = AscendC::GetBlockNum();
-    const uint32_t block = AscendC::GetBlockIdx();
+  // The share of vector core `block` of `blocks`.
+  __aicore__ inline void Process(uint32_t block, uint32_t blocks) {
     const uint32_t share = t_.tokens / blocks;
     const uint32_t longer = t_.tokens % blocks;  // so many cores take one token more
     firstToken_ = block * share + (block < longer ? block : longer);

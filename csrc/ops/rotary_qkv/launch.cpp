@@ -5,7 +5,7 @@ __aicore__ inline void RunRotaryQkv(GM_ADDR qkv, GM_ADDR cos, GM_ADDR sin, GM_AD
                                     const RotaryQkvTiling& tiling) {
   RotaryQkv<T, U> op;
   op.Init(qkv, cos, sin, q, k, v, tiling);
-  op.Process();
+  op.Process(AscendC::GetBlockIdx(), AscendC::GetBlockNum());
 }
 
 extern "C" __global__ __aicore__ void rotary_qkv_float(GM_ADDR qkv, GM_ADDR cos, GM_ADDR sin, GM_ADDR q,

@@ -2,20 +2,13 @@
 
 #include "kernel_operator.h"
 #include "schedule.h"
+#include "source.h"
 #include "tiling.h"
 
 // The cube core's side: scores = q k^T into the workspace, result = weights v out of it.
 //
 // L1 holds two slots each of q, k, v and weights; L0A, L0B and the scores' and results' halves of L0C two
 // each. Every slot has an event that says it is full and one that says it is free.
-
-// Rows of heads in GM: `data` is the first row of the first head wanted.
-template <typename T>
-struct AttentionHeads {
-  AscendC::GlobalTensor<T> data;
-  uint32_t tokenStride;
-  uint32_t headStride;
-};
 
 template <typename T>
 struct AttentionQuant {};
@@ -154,7 +147,7 @@ class AttentionCube {
   // The result of a short task whose v is loaded, once its weights are there.
   __aicore__ inline void ValuesShort(const AttentionStep& step) {
     const uint32_t rows = AttentionRoundUp(step.rows, ATTENTION_FRACTAL);
-    AscendC::LocalTensor<T> p1 = TakeWeights(step, 0, 0, step.keys);
+    AscendC::LocalTensor<T> p1 = TakeFractals(step);
     AscendC::LocalTensor<T> v1 = Take(v1_, vSlots_);
     for (uint32_t head = 0; head < step.heads; ++head) {
       const uint32_t out = AcquireResult(step.rows);
@@ -280,19 +273,19 @@ class AttentionCube {
     AscendC::DataCopy(dst, src.data, params);
   }
 
-  // As LoadHeads, of heads of k or v that several heads of q may share; `src` begins at head 0's row.
+  // As LoadHeads, of heads of k or v that several heads of q may share; `src` begins at the one of head
+  // `head`.
   __aicore__ inline void LoadShared(const AscendC::LocalTensor<T>& dst, const AttentionHeads<T>& src,
                                     uint32_t head, uint32_t heads, uint32_t rows, uint32_t columns,
                                     uint32_t paddedRows, uint32_t matrix) {
     const uint32_t sharing = tiling_.heads / tiling_.kvHeads;
-    AttentionHeads<T> from = src;
     if (sharing == 1) {
-      from.data = src.data[uint64_t{head} * src.headStride];
-      LoadHeads(dst, from, heads, rows, columns, paddedRows, matrix);
+      LoadHeads(dst, src, heads, rows, columns, paddedRows, matrix);
       return;
     }
+    AttentionHeads<T> from = src;
     for (uint32_t i = 0; i < heads; ++i) {
-      from.data = src.data[uint64_t{(head + i) / sharing} * src.headStride];
+      from.data = src.data[uint64_t{(head + i) / sharing - head / sharing} * src.headStride];
       LoadHeads(dst[i * matrix], from, 1, rows, columns, paddedRows, matrix);
     }
   }
@@ -317,11 +310,13 @@ class AttentionCube {
                                     uint32_t heads, uint32_t rows) {
     const uint32_t padded = AttentionRoundUp(rows, ATTENTION_FRACTAL);
     const uint32_t columns = AttentionRoundUp(tiling_.pieceIn, ATTENTION_FRACTAL);
+    const uint32_t shared = head / (tiling_.heads / tiling_.kvHeads);
     AttentionHeads<T> src;
     src.tokenStride = tiling_.vTokenStride;
     src.headStride = tiling_.vHeadStride;
     for (uint32_t piece = 0; piece < tiling_.pieces; ++piece) {
-      src.data = vGm_[token * tiling_.vTokenStride + piece * tiling_.pieceInStride];
+      src.data =
+          vGm_[token * tiling_.vTokenStride + shared * tiling_.vHeadStride + piece * tiling_.pieceInStride];
       LoadShared(v1[piece * tiling_.pieceWidth * padded], src, head, heads, rows, tiling_.pieceIn, padded,
                  padded * valueWidth_);
     }
@@ -434,7 +429,36 @@ class AttentionCube {
            sub * (tiling_.tile * tiling_.keys);
   }
 
-  // Weights of `keys` keys from `key` on, in L1. Each vector core left its rows where its scores began.
+  // Weights of a short task, in L1. Each vector core left its heads, or its rows of the only one, as fractals
+  // where its scores began.
+  __aicore__ inline AscendC::LocalTensor<T> TakeFractals(const AttentionStep& step) {
+    AscendC::CrossCoreWaitFlag(ATTENTION_WEIGHTS_READY);
+    const uint32_t pitch = step.Pitch(), padded = AttentionRoundUp(step.rows, ATTENTION_FRACTAL);
+    const uint32_t share = step.FirstShare(0), all = step.heads * step.rows;
+    AscendC::LocalTensor<T> p1 = Acquire(p1_, pSlots_);
+    for (uint32_t first = 0; first < all; first += share) {
+      const uint32_t rows = AttentionMin(share, all - first);
+      const uint32_t heads = step.heads > 1 ? rows / step.rows : 1;
+      const uint64_t from = (uint64_t{ScoresAt(step, 0)} + first * pitch) * (sizeof(float) / sizeof(T));
+      AscendC::DataCopyParams params;
+      params.blockCount = heads * padded / ATTENTION_FRACTAL;
+      params.blockLen = rows / heads;
+      params.srcStride = 0;
+      params.dstStride = padded - rows / heads;
+      if (params.dstStride == 0) {
+        params.blockLen *= params.blockCount;
+        params.blockCount = 1;
+      }
+      AscendC::DataCopy(p1[step.heads > 1 ? first / step.rows * padded * padded : first * ATTENTION_FRACTAL],
+                        weightsGm_[from], params);
+    }
+    ClearLastRows(p1, step.rows, step.heads * padded);
+    Announce(pSlots_);
+    return Take(p1_, pSlots_);
+  }
+
+  // Weights of `keys` keys of a long task from `key` on, in L1. Each vector core left its rows where its
+  // scores began.
   __aicore__ inline AscendC::LocalTensor<T> TakeWeights(const AttentionStep& step, uint32_t sub, uint32_t key,
                                                         uint32_t keys) {
     if (key == 0) AscendC::CrossCoreWaitFlag(ATTENTION_WEIGHTS_READY);

@@ -6,12 +6,16 @@ __aicore__ inline void RunWindowAttention(GM_ADDR q, GM_ADDR k, GM_ADDR v, GM_AD
   AscendC::TPipe pipe;
   WindowAttention<T> op;
   if ASCEND_IS_AIC {
-    op.Init(q, k, v, lengths, out, workspace, tiling, AscendC::GetBlockIdx());
-    op.ProcessCube(pipe);
+    const uint32_t block = AscendC::GetBlockIdx();
+    AttentionSource<T> source;
+    source.InitTensors(q, k, tiling);
+    op.Init(lengths, tiling, block);
+    op.ProcessCube(pipe, source, v, out, AttentionWorkspace(workspace, tiling, block));
   }
   if ASCEND_IS_AIV {
-    op.Init(q, k, v, lengths, out, workspace, tiling, AscendC::GetBlockIdx() / 2);
-    op.ProcessVector(pipe);
+    const uint32_t block = AscendC::GetBlockIdx() / 2;
+    op.Init(lengths, tiling, block);
+    op.ProcessVector(pipe, out, AttentionWorkspace(workspace, tiling, block));
   }
 }
 

@@ -9,13 +9,14 @@
 // computed with them in the third, so that an instruction does not read and write one bank.
 struct AttentionUb {
   static constexpr uint32_t BANK = 65536;
-  static constexpr uint32_t CHUNK = 8192;    // floats of scores that come in at once
-  static constexpr uint32_t MAX_ROWS = 128;  // of a chunk
-  static constexpr uint32_t TILE_ROWS = 64;  // of a tile of a long segment that one vector core has
-  static constexpr uint32_t TILES = 8;       // of which maxima, sums and factors are kept
-  static constexpr uint32_t IN = 0;          // chunks, one in each of the first two banks
-  static constexpr uint32_t SUMMED = 32768;  // results put together, likewise
-  static constexpr uint32_t OUT = 2 * BANK;  // two chunks of weights
+  static constexpr uint32_t CHUNK = 8192;         // floats of scores that come in at once
+  static constexpr uint32_t MAX_ROWS = 128;       // of a chunk
+  static constexpr uint32_t TILE_ROWS = 64;       // of a tile of a long segment that one vector core has
+  static constexpr uint32_t TILES = 8;            // of which maxima, sums and factors are kept
+  static constexpr uint32_t IN = 0;               // chunks, one in each of the first two banks
+  static constexpr uint32_t SUMMED = 32768;       // results put together, likewise
+  static constexpr uint32_t SPARE_BYTES = 32768;  // of each
+  static constexpr uint32_t OUT = 2 * BANK;       // two chunks of weights
   static constexpr uint32_t OUT_BYTES = CHUNK * 2;
   static constexpr uint32_t SMALL = OUT + 2 * OUT_BYTES;
   static constexpr uint32_t LEVEL1 = SMALL;               // blocks of 8 reduced
@@ -31,6 +32,7 @@ struct AttentionUb {
   static constexpr uint32_t SUMS = MAXIMA + TILES * TILE_ROWS * 4;
   static constexpr uint32_t FACTORS = SUMS + TILES * TILE_ROWS * 4;
   static constexpr uint32_t END = FACTORS + TILES * TILE_ROWS * 4;
+  static constexpr uint32_t ALL = 188160;  // CANN keeps 8 KiB of the 192 unless told not to, and 256 bytes
 };
 
 class AttentionRowMath {

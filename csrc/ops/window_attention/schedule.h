@@ -7,14 +7,14 @@
 // add up what they cost, once to find its own share, an equal interval of that cost.
 
 constexpr uint32_t ATTENTION_FRACTAL = 16;
-constexpr uint32_t ATTENTION_LANES = 64;             // of a vector repeat of floats
-constexpr uint32_t ATTENTION_WINDOW_SCORES = 16384;  // of one task over a short segment
-constexpr uint32_t ATTENTION_AHEAD = 2;              // tasks whose scores are computed before they are used
+constexpr uint32_t ATTENTION_LANES = 64;  // of a vector repeat of floats
+constexpr uint32_t ATTENTION_AHEAD = 2;   // tasks whose scores are computed before they are used
 constexpr uint32_t ATTENTION_RING = ATTENTION_AHEAD + 1;
 constexpr uint8_t ATTENTION_CUBE_AND_VECTORS = 2;  // mode of the flags between a cube core and its vectors
 constexpr uint16_t ATTENTION_SCORES_READY = 0;
 constexpr uint16_t ATTENTION_WEIGHTS_READY = 1;
 constexpr uint16_t ATTENTION_RESULT_READY = 2;
+constexpr uint16_t ATTENTION_ROTATED = 3;
 
 __aicore__ inline uint32_t AttentionRoundUp(uint32_t value, uint32_t unit) {
   return (value + unit - 1) / unit * unit;
@@ -59,6 +59,13 @@ struct AttentionStep {
     return AttentionMin(all, AttentionRoundUp((all + 1) / 2, 8));
   }
 };
+
+// Where a short task's rotated q and k begin in their ring, in elements. The vector cores write a slot after
+// they got scores that the cube core computed from what was in it.
+constexpr uint32_t ATTENTION_ROTATED_RING = ATTENTION_AHEAD + 2;
+__aicore__ inline uint64_t AttentionRingAt(const AttentionStep& step, const WindowAttentionTiling& tiling) {
+  return step.number % ATTENTION_ROTATED_RING * uint64_t{2} * tiling.maxRows * tiling.dim;
+}
 
 // cu_seqlens, one segment after the other. A segment is the rows between the largest end so far and its own;
 // it is valid where that is what cu_seqlens says, so that no two segments share a row whatever it holds.
@@ -121,24 +128,21 @@ class AttentionSegments {
   bool valid_;
 };
 
-// Which segments a pass takes.
-enum class AttentionPass : uint8_t { ALL, SHORT, LONG };
-
 class AttentionSchedule {
  public:
   __aicore__ inline AttentionSchedule() {}
 
-  __aicore__ inline void Init(GM_ADDR lengths, const WindowAttentionTiling& tiling, uint32_t block,
-                              AttentionPass pass = AttentionPass::ALL) {
+  __aicore__ inline void Init(GM_ADDR lengths, const WindowAttentionTiling& tiling, uint32_t block) {
     tiling_ = tiling;
-    pass_ = pass;
     segments_.Init(lengths, tiling);
     hasFills_ = segments_.Begin() > 0;
+    hasLong_ = false;
     uint64_t total = 0;
     while (segments_.Next()) {
       if (!segments_.IsValid()) hasFills_ = hasFills_ || segments_.Length() > 0;
       if (!Measure()) continue;
       total += unitCost_ * units_;
+      hasLong_ = hasLong_ || !isShort_;
     }
     hasFills_ = hasFills_ || segments_.End() < tiling.tokens;
     const uint64_t blocks = AscendC::GetBlockNum();
@@ -154,6 +158,9 @@ class AttentionSchedule {
 
   // Rows that belong to no valid segment exist.
   __aicore__ inline bool HasFills() const { return hasFills_; }
+
+  // Some segment is longer than a tile.
+  __aicore__ inline bool HasLong() const { return hasLong_; }
 
   // The core's next task; false after the last one.
   __aicore__ inline bool Next(AttentionStep& step) {
@@ -175,12 +182,11 @@ class AttentionSchedule {
 
  private:
   // Costs are in bytes that a unit moves through L2, which is what binds: q, k, v and the result, and the
-  // scores written and read as floats and as weights. False where the segment is not this pass's.
+  // scores written and read as floats and as weights. False where the segment holds none.
   __aicore__ inline bool Measure() {
     const uint32_t length = segments_.Length();
     if (!segments_.IsValid() || length == 0) return false;
     isShort_ = length <= tiling_.tile;
-    if (pass_ == (isShort_ ? AttentionPass::LONG : AttentionPass::SHORT)) return false;
     const uint64_t width = tiling_.dim + tiling_.pieces * tiling_.pieceWidth;
     const uint64_t perRow = AttentionRoundUp(length, ATTENTION_LANES) * uint64_t{12} + width * 2;
     if (isShort_) {
@@ -218,8 +224,8 @@ class AttentionSchedule {
     if (isShort_) {
       const uint32_t rows = AttentionRoundUp(block_.length, ATTENTION_FRACTAL);
       const uint32_t pitch = AttentionRoundUp(block_.length, ATTENTION_LANES);
-      uint32_t most = AttentionMin(tiling_.maxHeads, tiling_.slotRows / rows);
-      most = AttentionMin(most, ATTENTION_WINDOW_SCORES / (rows * pitch));
+      uint32_t most = AttentionMin(tiling_.heads, tiling_.maxRows / rows);
+      most = AttentionMin(most, tiling_.maxScores / (rows * pitch));
       block_.head = static_cast<uint32_t>(unit_);
       block_.heads = AttentionMin(left, most);
       block_.row = 0;
@@ -252,9 +258,9 @@ class AttentionSchedule {
   static constexpr uint64_t UNIT_BYTES = 4096;  // what starting a unit costs, in bytes moved meanwhile
 
   WindowAttentionTiling tiling_;
-  AttentionPass pass_;
   AttentionSegments segments_;
   bool hasFills_;
+  bool hasLong_;
   uint64_t from_;  // the core's interval of cost
   uint64_t to_;
   uint64_t cost_;  // of the segments up to the current one

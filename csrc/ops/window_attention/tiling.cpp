@@ -8,7 +8,7 @@ namespace {
 constexpr uint32_t kFractal = 16;
 constexpr uint32_t kHalf = 2;              // bytes of an element
 constexpr uint32_t kMaxSlotBytes = 40960;  // of q and k in L1: four heads of a 64-token window at D = 80
-constexpr uint32_t kWindowScores = 16384;  // of one task over a short segment
+constexpr uint32_t kWindowRows = 128;      // of all heads of a task over a short segment
 constexpr uint32_t kMaxKeys = 1024;        // of one softmax block: eight rows fill a chunk of UB
 constexpr uint32_t kRing = 3;              // tasks whose scores the workspace holds
 constexpr uint32_t kSubs = 2;
@@ -48,15 +48,15 @@ WindowAttentionTiling describe(const WindowAttentionShape& s, const HeadLayout& 
   check_size("head size of v", v.padded, v.dim, kMaxHeadDim);
   check_size("head size of out", out.padded, out.dim, kMaxHeadDim);
   const uint64_t dim = t.dim, wide = std::max<uint64_t>(static_cast<uint64_t>(v.padded), 1);
-  t.qTokenStride = stride_of("token stride of q", s.q.token, s.tokens, dim, kMaxStride);
-  t.kTokenStride = stride_of("token stride of k", s.k.token, s.tokens, dim, kMaxStride);
-  t.vTokenStride = stride_of("token stride of v", s.v.token, s.tokens, wide, kMaxStride);
-  t.qHeadStride = stride_of("head stride of q", s.q.head, s.heads, dim, kMaxCount);
-  t.kHeadStride = stride_of("head stride of k", s.k.head, s.kv_heads, dim, kMaxCount);
-  t.vHeadStride = stride_of("head stride of v", s.v.head, s.kv_heads, wide, kMaxCount);
-  t.outTokenStride = stride_of("token stride of out", s.out.token, s.tokens, 1, kMaxCount);
-  t.outHeadStride =
-      stride_of("head stride of out", s.out.head, s.heads, static_cast<uint64_t>(out.padded), kMaxCount);
+  t.qTokenStride = stride_of("token stride of q", s.q_token_stride, s.tokens, dim, kMaxStride);
+  t.kTokenStride = stride_of("token stride of k", s.k_token_stride, s.tokens, dim, kMaxStride);
+  t.vTokenStride = stride_of("token stride of v", s.v_token_stride, s.tokens, wide, kMaxStride);
+  t.qHeadStride = stride_of("head stride of q", s.q_head_stride, s.heads, dim, kMaxCount);
+  t.kHeadStride = stride_of("head stride of k", s.k_head_stride, s.kv_heads, dim, kMaxCount);
+  t.vHeadStride = stride_of("head stride of v", s.v_head_stride, s.kv_heads, wide, kMaxCount);
+  t.outTokenStride = stride_of("token stride of out", s.out_token_stride, s.tokens, 1, kMaxCount);
+  t.outHeadStride = stride_of("head stride of out", s.out_head_stride, s.heads,
+                              static_cast<uint64_t>(out.padded), kMaxCount);
   t.type = static_cast<uint32_t>(s.type);
   t.wideLengths = s.wide_lengths;
   t.scale = s.scale;
@@ -90,9 +90,10 @@ Launch<WindowAttentionTiling> tile_padded_attention(const WindowAttentionShape& 
   t.slotRows = 256;
   while (t.slotRows > t.tile && t.slotRows * widest * kHalf > kMaxSlotBytes) t.slotRows /= 2;
   t.subs = kSubs;
-  t.maxHeads = std::min(t.heads, t.slotRows / kFractal);
+  t.maxRows = std::min(t.slotRows, std::max(t.tile, kWindowRows));
+  t.maxScores = std::max(t.tile * t.tile, kWindowRows * 64);
   t.qkSlotBytes = t.slotRows * width * kHalf;
-  t.pSlotBytes = kWindowScores * kHalf;
+  t.pSlotBytes = t.maxScores * kHalf;
   t.keys = kMaxKeys;
   do {
     t.vSlotBytes = std::max(t.keys / 2, t.slotRows) * value_width * kHalf;

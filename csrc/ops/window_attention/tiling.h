@@ -32,11 +32,12 @@ struct WindowAttentionTiling {
   uint32_t pieceWidth;
 
   // Blocks.
-  uint32_t tile;      // rows of one task of the vector cores, and keys of one Mmad: 128 or 64
-  uint32_t keys;      // of one softmax block; a longer segment runs the online softmax
-  uint32_t subs;      // tiles of rows that share one pass over the keys
-  uint32_t slotRows;  // rows of a slot of q or k in L1
-  uint32_t maxHeads;  // of a window at most that make one task
+  uint32_t tile;       // rows of one task of the vector cores, and keys of one Mmad: 128 or 64
+  uint32_t keys;       // of one softmax block; a longer segment runs the online softmax
+  uint32_t subs;       // tiles of rows that share one pass over the keys
+  uint32_t slotRows;   // rows of a slot of q or k in L1
+  uint32_t maxRows;    // of all heads of a task over a short segment
+  uint32_t maxScores;  // of such a task
 
   // Bytes of a slot in L1 (two of each), and of one block's workspace.
   uint32_t qkSlotBytes;

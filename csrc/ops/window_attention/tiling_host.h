@@ -8,12 +8,6 @@
 
 namespace qwen_vl_npu_ops {
 
-// Rows of several heads in GM, in elements.
-struct HeadStrides {
-  int64_t token;
-  int64_t head;
-};
-
 struct WindowAttentionShape {
   int64_t tokens;
   int64_t heads;
@@ -21,7 +15,11 @@ struct WindowAttentionShape {
   int64_t segments;
   int64_t dim;        // of q and k
   int64_t value_dim;  // of v and out
-  HeadStrides q, k, v, out;
+  // Elements between tokens and between heads; the last dimension is contiguous.
+  int64_t q_token_stride, q_head_stride;
+  int64_t k_token_stride, k_head_stride;
+  int64_t v_token_stride, v_head_stride;
+  int64_t out_token_stride, out_head_stride;
   DType type;         // half or bfloat16: float has no cube path worth having, its callers compose
   bool wide_lengths;  // cu_seqlens is int64
   float scale;

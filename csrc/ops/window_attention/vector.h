@@ -21,7 +21,7 @@ class AttentionVector {
     scoresGm_.SetGlobalBuffer((__gm__ float*)workspace);
     weightsGm_.SetGlobalBuffer((__gm__ T*)workspace);
     partsGm_.SetGlobalBuffer((__gm__ float*)(workspace + ATTENTION_RING * uint64_t{tiling.scoreBytes}));
-    pipe.InitBuffer(buffer_, AttentionUb::END);
+    pipe.InitBuffer(buffer_, AttentionUb::ALL);
     math_.Init(buffer_.Get<uint8_t>());
     // Reductions read lanes that nobody uses: they must hold numbers.
     AscendC::Duplicate(At<float>(AttentionUb::SMALL), 0.0f, (AttentionUb::END - AttentionUb::SMALL) / 4);
@@ -74,6 +74,43 @@ class AttentionVector {
     }
   }
 
+  // ---- chunks in and out, two of each in turn; also for who computes something else between tasks ----
+
+  // For MTE2 to fill, then AnnounceIn, then V uses it, then ReleaseIn.
+  template <typename U>
+  __aicore__ inline AscendC::LocalTensor<U> AcquireIn() {
+    AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(static_cast<int32_t>(in_));
+    return At<U>(AttentionUb::IN + in_ * AttentionUb::BANK);
+  }
+  __aicore__ inline void AnnounceIn() {
+    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(static_cast<int32_t>(in_));
+    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(static_cast<int32_t>(in_));
+  }
+  __aicore__ inline void ReleaseIn() {
+    AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(static_cast<int32_t>(in_));
+    in_ = 1 - in_;
+  }
+
+  // For V to fill, then AnnounceOut, then MTE3 stores it, then ReleaseOut.
+  __aicore__ inline AscendC::LocalTensor<T> AcquireOut() {
+    AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(static_cast<int32_t>(out_));
+    return At<T>(AttentionUb::OUT + out_ * AttentionUb::OUT_BYTES);
+  }
+  __aicore__ inline void AnnounceOut() {
+    AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(static_cast<int32_t>(out_));
+    AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(static_cast<int32_t>(out_));
+  }
+  __aicore__ inline void ReleaseOut() {
+    AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(static_cast<int32_t>(out_));
+    out_ = 1 - out_;
+  }
+
+  // A place that only tasks over long segments use.
+  template <typename U>
+  __aicore__ inline AscendC::LocalTensor<U> Spare(uint32_t bytes) {
+    return At<U>(bytes);
+  }
+
  private:
   // A tile whose result the cube core is working on.
   struct Pending {
@@ -100,42 +137,27 @@ class AttentionVector {
     return At<float>(bytes + tile % AttentionUb::TILES * AttentionUb::TILE_ROWS * sizeof(float));
   }
 
-  // ---- chunks in and out ----
-
   __aicore__ inline AscendC::LocalTensor<float> CopyIn(const AscendC::GlobalTensor<float>& src,
                                                        uint32_t count) {
-    AscendC::LocalTensor<float> x = At<float>(AttentionUb::IN + in_ * AttentionUb::BANK);
-    AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(static_cast<int32_t>(in_));
+    AscendC::LocalTensor<float> x = AcquireIn<float>();
     AscendC::DataCopy(x, src, count);
-    AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(static_cast<int32_t>(in_));
-    AscendC::WaitFlag<AscendC::HardEvent::MTE2_V>(static_cast<int32_t>(in_));
+    AnnounceIn();
     return x;
   }
 
-  __aicore__ inline void ReleaseIn() {
-    AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(static_cast<int32_t>(in_));
-    in_ = 1 - in_;
-  }
-
-  // Rounded, ready to be stored; ReleaseOut after the store.
   __aicore__ inline AscendC::LocalTensor<T> Round(const AscendC::LocalTensor<float>& x, uint32_t count) {
-    AscendC::LocalTensor<T> rounded = At<T>(AttentionUb::OUT + out_ * AttentionUb::OUT_BYTES);
-    AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(static_cast<int32_t>(out_));
+    AscendC::LocalTensor<T> rounded = AcquireOut();
     AscendC::Cast(rounded, x, AscendC::RoundMode::CAST_RINT, count);
-    AscendC::SetFlag<AscendC::HardEvent::V_MTE3>(static_cast<int32_t>(out_));
-    AscendC::WaitFlag<AscendC::HardEvent::V_MTE3>(static_cast<int32_t>(out_));
+    AnnounceOut();
     return rounded;
-  }
-
-  __aicore__ inline void ReleaseOut() {
-    AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(static_cast<int32_t>(out_));
-    out_ = 1 - out_;
   }
 
   // ---- weights ----
 
   __aicore__ inline void WeighTile(const AttentionStep& step, uint32_t sub, uint32_t first, uint32_t count) {
-    const uint32_t pitch = step.Pitch(), most = AttentionUb::CHUNK / pitch / 8 * 8;
+    const uint32_t pitch = step.Pitch();
+    uint32_t most = AttentionUb::CHUNK / pitch / 8 * 8;
+    if (step.heads > 1) most = most / step.rows * step.rows;
     const bool isWhole = step.isFirst && step.isLast;
     const AscendC::LocalTensor<float> before =
         step.isFirst ? At<float>(AttentionUb::NO_MAXIMA) : OfTile(AttentionUb::MAXIMA, tile_ - step.subs);
@@ -152,12 +174,37 @@ class AttentionVector {
         WeighPart(x, OfTile(AttentionUb::MAXIMA, tile_)[row], OfTile(AttentionUb::SUMS, tile_)[row],
                   before[row], rows, pitch);
       }
-      AscendC::LocalTensor<T> weights = Round(x, rows * pitch);
-      ReleaseIn();
-      AscendC::DataCopy(weightsGm_[tile * WEIGHTS_PER_SCORE + row * pitch], weights, rows * pitch);
-      ReleaseOut();
+      if (step.isShort) {
+        StoreFractals(step, x, tile * WEIGHTS_PER_SCORE, row, rows);
+      } else {
+        AscendC::LocalTensor<T> weights = Round(x, rows * pitch);
+        ReleaseIn();
+        AscendC::DataCopy(weightsGm_[tile * WEIGHTS_PER_SCORE + row * pitch], weights, rows * pitch);
+        ReleaseOut();
+      }
     }
     if (!isWhole && count > 0) Rescale(step, before, count);
+  }
+
+  // Weights of a short task, rounded into the fractals that L1 wants, head after head, and stored in one
+  // piece.
+  __aicore__ inline void StoreFractals(const AttentionStep& step, const AscendC::LocalTensor<float>& x,
+                                       uint64_t base, uint32_t row, uint32_t rows) {
+    const uint32_t pitch = step.Pitch(), columns = AttentionRoundUp(step.keys, ATTENTION_FRACTAL);
+    const uint16_t rowsEach = static_cast<uint16_t>(step.heads > 1 ? step.rows : rows);
+    AscendC::LocalTensor<T> weights = AcquireOut();
+    for (uint32_t first = 0; first < rows; first += rowsEach) {
+      for (uint32_t key = 0; key < columns; key += ATTENTION_LANES) {
+        const uint64_t lanes = AttentionMin(ATTENTION_LANES, columns - key);
+        AscendC::Cast(weights[first * columns + key * rowsEach], x[first * pitch + key],
+                      AscendC::RoundMode::CAST_RINT, lanes, static_cast<uint8_t>(rowsEach),
+                      {rowsEach, 1, 1, static_cast<uint8_t>(pitch / 8)});
+      }
+    }
+    ReleaseIn();
+    AnnounceOut();
+    AscendC::DataCopy(weightsGm_[base + row * columns], weights, rows * columns);
+    ReleaseOut();
   }
 
   // Rows of which all keys are here.

@@ -73,23 +73,58 @@ def _table(table: Tensor) -> Tensor:
     return table[0, :, 0] if table.dim() == 4 else table
 
 
-def _rotary_qkv(device: Device, results: Sequence[Tensor], a: _Arguments) -> None:
-    qkv, cos, sin, heads, dim = a["qkv"], _table(a["cos"]), _table(a["sin"]), a["num_heads"], a["head_dim"]
-    shape = {
+def _rotary_shape(a: _Arguments, out_dim: int) -> _Arguments:
+    qkv, cos, heads, dim = a["qkv"], _table(a["cos"]), a["num_heads"], a["head_dim"]
+    return {
         "tokens": qkv.shape[0],
         "heads": heads,
         "dim": dim,
         "in_dim": qkv.shape[1] // (3 * heads),
-        "out_dim": results[0].shape[2],
+        "out_dim": out_dim,
         "qkv_stride": qkv.stride(0),
         "cos_stride": cos.stride(0),
-        "sin_stride": sin.stride(0),
+        "sin_stride": _table(a["sin"]).stride(0),
         "table_step": 2 if a["interleaved"] and cos.shape[1] != dim // 2 else 1,
         "type": _DTYPES.index(qkv.dtype),
         "table_type": _DTYPES.index(cos.dtype),
         "interleaved": a["interleaved"],
     }
-    launch(device, "rotary_qkv", shape, qkv, cos, sin, *results)
+
+
+def _rotary_qkv(device: Device, results: Sequence[Tensor], a: _Arguments) -> None:
+    shape, tables = _rotary_shape(a, results[0].shape[2]), (_table(a["cos"]), _table(a["sin"]))
+    launch(device, "rotary_qkv", shape, a["qkv"], *tables, *results)
+
+
+def _window_attention(device: Device, results: Sequence[Tensor], a: _Arguments) -> None:
+    q, k, v, cu_seqlens, out = a["q"], a["k"], a["v"], a["cu_seqlens"].contiguous(), results[0]
+    shape = {
+        "tokens": q.shape[0],
+        "heads": q.shape[1],
+        "kv_heads": k.shape[1],
+        "segments": cu_seqlens.shape[0] - 1,
+        "dim": q.shape[2],
+        "value_dim": v.shape[2],
+        "type": _DTYPES.index(q.dtype),
+        "wide_lengths": cu_seqlens.dtype == torch.int64,
+        "scale": q.shape[2] ** -0.5 if a["scale"] is None else a["scale"],
+    }
+    for name, tensor in (("q", q), ("k", k), ("v", v), ("out", out)):
+        shape[f"{name}_token_stride"], shape[f"{name}_head_stride"] = tensor.stride()[:2]
+    launch(device, "window_attention", shape, q, k, v, cu_seqlens, out, has_workspace=True)
+
+
+def _rotary_window_attention(device: Device, results: Sequence[Tensor], a: _Arguments) -> None:
+    qkv, cos, sin, cu_seqlens, out = a["qkv"], _table(a["cos"]), _table(a["sin"]), a["cu_seqlens"], results[0]
+    shape = {
+        **_rotary_shape(a, out.shape[1] // a["num_heads"]),
+        "segments": cu_seqlens.shape[0] - 1,
+        "out_stride": out.stride(0),
+        "wide_lengths": cu_seqlens.dtype == torch.int64,
+        "scale": a["head_dim"] ** -0.5 if a["scale"] is None else a["scale"],
+    }
+    tensors = (qkv, cos, sin, cu_seqlens.contiguous(), out)
+    launch(device, "rotary_window_attention", shape, *tensors, has_workspace=True)
 
 
 def _no_kernel(device: Device, results: Sequence[Tensor], a: _Arguments) -> None:
@@ -98,8 +133,8 @@ def _no_kernel(device: Device, results: Sequence[Tensor], a: _Arguments) -> None
 
 _RUN: dict[str, _Run] = {
     "rotary_qkv": _rotary_qkv,
-    "window_attention": _no_kernel,
-    "rotary_window_attention": _no_kernel,
+    "window_attention": _window_attention,
+    "rotary_window_attention": _rotary_window_attention,
     "patch_embed": _no_kernel,
 }
 # The cube multiplies float32 at a quarter of its rate and in lower precision; attention falls back to the composition.

@@ -1,0 +1,57 @@
+#include <algorithm>
+
+#include "ops/rotary_qkv/tiling_host.h"
+#include "ops/rotary_window_attention/tiling_host.h"
+#include "ops/window_attention/tiling_host.h"
+
+namespace qwen_vl_npu_ops {
+namespace {
+
+constexpr uint32_t kRing = 4;   // tasks whose rotated q and k the workspace holds
+constexpr uint32_t kBlock = 8;  // floats of 32 bytes
+
+WindowAttentionShape attention_of(const RotaryWindowAttentionShape& s) {
+  WindowAttentionShape a{};
+  a.tokens = s.tokens;
+  a.heads = s.heads;
+  a.kv_heads = s.heads;
+  a.segments = s.segments;
+  a.dim = s.dim;
+  a.value_dim = s.dim;
+  a.q_token_stride = a.k_token_stride = s.heads * s.dim;
+  a.q_head_stride = a.k_head_stride = s.dim;
+  a.v_token_stride = s.qkv_stride;
+  a.v_head_stride = s.in_dim;
+  a.out_token_stride = s.out_stride;
+  a.out_head_stride = s.out_dim;
+  a.type = s.type;
+  a.wide_lengths = s.wide_lengths;
+  a.scale = s.scale;
+  return a;
+}
+
+}  // namespace
+
+Launch<RotaryWindowAttentionTiling> tile_rotary_window_attention(const RotaryWindowAttentionShape& s,
+                                                                 const Chip& chip) {
+  const HeadLayout in = HeadLayout::make(s.dim, s.in_dim, s.interleaved);
+  const HeadLayout out = HeadLayout::make(s.dim, s.out_dim, s.interleaved);
+  const Launch<WindowAttentionTiling> attention = tile_padded_attention(attention_of(s), in, out, chip);
+  const Launch<RotaryQkvTiling> rotary =
+      tile_rotary_qkv({s.tokens, s.heads, s.dim, s.in_dim, s.dim, s.qkv_stride, s.cos_stride, s.sin_stride,
+                       s.table_step, s.type, s.table_type, s.interleaved},
+                      chip);
+  RotaryWindowAttentionTiling t{};
+  t.attention = attention.tiling;
+  t.rotary = rotary.tiling;
+  const uint32_t dim = static_cast<uint32_t>(s.dim), in_dim = static_cast<uint32_t>(s.in_dim);
+  // Halves are found by address where both start on a block, as floats; rows of heads as they come.
+  t.fused = !s.interleaved && dim / 2 % kBlock == 0 && in_dim / 2 % kBlock == 0;
+  t.sharedBytes = attention.workspace_bytes;
+  t.rotatedBytes = static_cast<uint64_t>(s.tokens) * t.attention.heads * dim * 2;
+  t.ringBytes = uint64_t{kRing} * 2 * t.attention.maxRows * dim * 2;
+  const uint64_t rings = t.fused ? attention.blocks * t.ringBytes : 0;
+  return {attention.blocks, t.sharedBytes + std::max(3 * t.rotatedBytes, rings), t};
+}
+
+}  // namespace qwen_vl_npu_ops
