@@ -135,12 +135,16 @@ class Probe:
     scalars: int = 0
     rounds: int = 2
 
-    def record(self, cores=1, chip="910B1", **options):
+    def records(self, cores=1, chip="910B1", launches=1, **options):
         share = self.rounds * ((self.rows * self.pitch + 2048) // 512 * 512)
         x, y = (np.zeros(share * cores, np.uint8) for _ in range(2))
         with sim.device(chip, races=False, **options) as device:
-            library().launch("probe", cores, x, y, ProbeTiling(*astuple(self)))
-            return device.report()[0]
+            for _ in range(launches):
+                library().launch("probe", cores, x, y, ProbeTiling(*astuple(self)))
+            return device.report()
+
+    def record(self, *arguments, **options):
+        return self.records(*arguments, **options)[0]
 
     def cycles(self, cores=1, **options):
         return self.record(cores, **options).cycles
@@ -211,6 +215,16 @@ def test_no_launch_beats_its_memory_or_its_busiest_pipe(probe, cores, chip):
     assert all(0 <= share <= 1 for share in record.busy.values())
     assert max(record.cores.values()) == record.cycles
     assert probe.record(cores, chip) == record
+
+
+@given(PROBES, CORES)
+def test_only_kept_carries_over(probe, cores):
+    for l2 in ("cold", "warm"):
+        first, second = probe.records(cores, l2=l2, launches=2)
+        assert first == second
+    first, second = probe.records(cores, l2="kept", launches=2)
+    assert first == probe.record(cores)
+    assert second == probe.record(cores, l2="warm")
 
 
 # ---- traces ----

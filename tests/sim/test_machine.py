@@ -218,7 +218,7 @@ def test_a_wait_may_be_issued_before_its_set(lib):
 def test_cores_share_the_bandwidth_of_hbm(lib):
     tiles, blocks = 16, 48
     x = np.zeros(blocks * tiles * 4096, np.float32)
-    with sim.device("910B1") as cold:
+    with sim.device("910B1", l2="kept") as cold:
         lib.launch("stream", 1, x, tiles)
         lib.launch("stream", blocks, x, tiles)
         alone, together = cold.report()

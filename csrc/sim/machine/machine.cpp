@@ -93,14 +93,14 @@ void Machine::launch(const std::string& name, TaskType task, int64_t block_count
   cores.clear();
   trace.clear();
   flows.clear();
+  if (options.l2 != L2State::Kept) l2.clear();
   for (auto& [base, region] : gm.regions()) {
     region.shadow = std::make_unique<GmShadow>(region.bytes);
     region.written = false;
     // Warm: as after a launch that wrote every argument, so that neither reading nor writing one costs HBM
     // traffic.
-    if (options.l2_warm && region.bytes) l2.write(region.base, region.base + region.bytes);
+    if (options.l2 == L2State::Warm && region.bytes) l2.write(region.base, region.base + region.bytes);
   }
-  if (!options.l2_warm && reports.empty()) l2.clear();
   hbm_ledger = std::make_unique<Ledger>(chip.hbm_achieved_gbps * 1e3 / chip.mhz);
   l2_ledger = std::make_unique<Ledger>(chip.l2_gbps * 1e3 / chip.mhz);
   cores.resize(static_cast<size_t>(blocks * (type.cube + type.vector)));

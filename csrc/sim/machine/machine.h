@@ -46,8 +46,11 @@ struct Report {
   int vector_cores = 0, cube_cores = 0;
 };
 
+// What L2 holds when a launch begins: nothing, the arguments, or what the launch before left there.
+enum class L2State : uint8_t { Cold, Warm, Kept };
+
 struct Options {
-  bool l2_warm = false;
+  L2State l2 = L2State::Cold;
   bool auto_sync = false;  // the compiler puts PIPE_V barriers between dependent vector instructions
   bool races = true;
   bool trace = false;

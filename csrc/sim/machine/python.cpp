@@ -146,6 +146,13 @@ py::dict to_dict(const qwen_vl_npu_ops::Chip& chip) {
   return result;
 }
 
+L2State l2_state(const std::string& name) {
+  if (name == "cold") return L2State::Cold;
+  if (name == "warm") return L2State::Warm;
+  if (name == "kept") return L2State::Kept;
+  throw std::invalid_argument("unknown state of L2 " + name);
+}
+
 const qwen_vl_npu_ops::Chip& chip_named(const std::string& name) {
   const qwen_vl_npu_ops::Chip* chip = qwen_vl_npu_ops::find_chip(name.c_str());
   if (!chip) throw std::invalid_argument("unknown chip " + name);
@@ -204,8 +211,9 @@ PYBIND11_MODULE(_sim, module) {
   module.def("chip", [](const std::string& name) { return to_dict(chip_named(name)); });
 
   py::class_<Machine>(module, "Machine")
-      .def(py::init([](const std::string& chip, bool l2_warm, bool auto_sync, bool races, bool trace) {
-        return std::make_unique<Machine>(chip_named(chip), Options{l2_warm, auto_sync, races, trace});
+      .def(py::init([](const std::string& chip, const std::string& l2, bool auto_sync, bool races,
+                       bool trace) {
+        return std::make_unique<Machine>(chip_named(chip), Options{l2_state(l2), auto_sync, races, trace});
       }))
       .def("add_fault",
            [](Machine& machine, const std::string& kind, const std::string& file, int line,

@@ -134,7 +134,7 @@ class Device:
 
     def __init__(self, chip: str, l2: str, faults: Sequence[Fault], auto_sync: bool, races: bool, trace: bool) -> None:
         self.max_blocks: int | None = None
-        self._machine = native().Machine(chip, l2 == "warm", auto_sync, races, trace)
+        self._machine = native().Machine(chip, l2, auto_sync, races, trace)
         self.chip, self.l2 = chip, l2
         self._bounds: dict[int, dict[str, float]] = {}  # by launch
         self._tracing = trace
@@ -276,7 +276,8 @@ def device(
 ) -> Iterator[Device]:
     """A simulated ``chip``, current inside ``with``; the package's operators called on CPU tensors run on it.
 
-    ``l2``: "cold" (empty at first) or "warm" (arguments resident, as if just written); docs/cycle-model.md says more.
+    ``l2``, when a launch begins: "cold" (empty), "warm" (holds the arguments, as if just written) or "kept" (holds what
+    the launch before left there); docs/cycle-model.md says more.
     ``auto_sync``: behave as if the compiler had put PIPE_V barriers between dependent vector instructions.
     ``races=False`` switches the race detector off. ``max_blocks``: launch the operators with no more blocks than this.
     Raises ValueError for an unknown chip or ``l2`` and for fewer blocks than one.
@@ -285,8 +286,8 @@ def device(
 
     if chip not in chips():
         raise ValueError(f"chip: expected one of {', '.join(chips())}, got {chip!r}")
-    if l2 not in ("cold", "warm"):
-        raise ValueError(f"l2: expected 'cold' or 'warm', got {l2!r}")
+    if l2 not in ("cold", "warm", "kept"):
+        raise ValueError(f"l2: expected 'cold', 'warm' or 'kept', got {l2!r}")
     if max_blocks is not None and max_blocks < 1:
         raise ValueError(f"max_blocks: expected at least 1, got {max_blocks}")
     made = Device(chip, l2, faults, auto_sync, races, trace)
