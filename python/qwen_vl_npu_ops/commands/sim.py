@@ -184,7 +184,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     lines = [
         ("estimated time", f"{record.time_us:.2f} us = {record.cycles:.0f} cycles"),
         ("launch, apart", f"{record.launch_us:.1f} us"),
-        ("bound", f"{record.bound_us:.2f} us, by {_named(record.bound_by or '')}"),
+        ("bound", f"{record.bound_us:.2f} us, by {named(record.bound_by or '')}"),
         ("time / bound", f"{record.ratio:.2f}"),
         ("busiest pipe", f"{record.busiest}, {_busiest_share(record):.0%} of the time"),
         ("cores", f"{len(record.cores)}; the last ends at {balance(record):.2f} of the mean"),
@@ -201,8 +201,9 @@ def _busiest_share(record: sim.Record) -> float:
     return record.busy_by_core[kind][pipe]
 
 
-def _named(resource: str) -> str:
-    return resource.upper()
+def named(resource: str) -> str:
+    """A pipe as it is called, a memory in capitals."""
+    return resource if " " in resource else resource.upper()
 
 
 def _pipe_table(record: sim.Record) -> Table:
@@ -218,7 +219,7 @@ def _pipe_table(record: sim.Record) -> Table:
             if not share:
                 continue
             name = f"{kind} {pipe}"
-            bound = f"{bounds[pipe]:.2f}" if pipe in bounds else ""
+            bound = f"{bounds[name]:.2f}" if name in bounds else ""
             bar, style = "█" * round(share * COLUMNS), "bold" if name == record.busiest else ""
             table.add_row(name, f"{share:.1%}", bar, f"{share * record.time_us:.2f}", bound, style=style)
         table.add_section()
@@ -237,7 +238,7 @@ def _memory_table(record: sim.Record, capacity: dict[str, int]) -> Table:
             continue
         used = "" if peak is None else _bytes(peak)
         room = "" if peak is None else f"{peak / capacity[name]:.0%}"
-        table.add_row(_named(name), _bytes(moved), used, room, f"{bounds[name]:.2f}" if name in bounds else "")
+        table.add_row(named(name), _bytes(moved), used, room, f"{bounds[name]:.2f}" if name in bounds else "")
     return table
 
 

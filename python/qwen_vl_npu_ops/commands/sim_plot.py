@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import sim
 from ..sim import trace
 from ..sim.native import native
 from . import failing_as, optional_packages
-
-if TYPE_CHECKING:
-    from .sim import Outcome
+from .sim import Outcome, named
 
 with optional_packages("sim"):
     from matplotlib.figure import Figure
@@ -112,13 +110,13 @@ def _draw_timelines(
 def _draw_roofline(axis: Any, record: sim.Record, chip: str, l2: str) -> None:
     """Work against traffic, both the least that the operation takes, so that the point can only lie below the roof."""
     bounds, fields = record.bounds_us or {}, native().chip(chip)
-    pipe = max(("M", "V"), key=lambda name: bounds[name])
-    cores = fields["cube_cores"] if pipe == "M" else fields["vector_cores"]
-    peak = cores * fields["mhz"] * 1e6 * (FLOP_PER_STEP if pipe == "M" else FLOP_PER_REPEAT) / 1e12
-    unit = "TFLOP/s of 16 bits" if pipe == "M" else "T vector lanes/s"
+    on_cubes = bounds["aic M"] > 0  # what the vector cores do then is the lesser part
+    pipe, per_cycle = ("M", FLOP_PER_STEP) if on_cubes else ("V", FLOP_PER_REPEAT)
+    peak = fields["cube_cores" if on_cubes else "vector_cores"] * fields["mhz"] * per_cycle / 1e6
+    unit = "TFLOP/s of 16 bits" if on_cubes else "T vector lanes/s"
     memory = "hbm" if l2 == "cold" else "l2"
     rate = fields[f"{memory}_gbps"] / 1e3  # TB/s
-    work = bounds[pipe] * peak  # in millions
+    work = bounds["aic M" if on_cubes else "aiv V"] * peak  # in millions
     traffic = bounds[memory] * rate  # in MB
     intensity, reached = work / traffic, work / record.time_us
     ridge = peak / rate
@@ -137,7 +135,7 @@ def _draw_roofline(axis: Any, record: sim.Record, chip: str, l2: str) -> None:
         color=INK,
     )
     axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(min(reached, low * rate) / 3, peak * 4))
-    name = "cube" if pipe == "M" else "vector"
+    name = "cube" if on_cubes else "vector"
     axis.text(high, peak * 1.15, f"{name} peak {peak:.4g} ", ha="right", va="bottom", fontsize=8, color=COLOURS[pipe])
     axis.text(low, peak * 1.15, f" {memory.upper()} {rate:.1f} TB/s", va="bottom", fontsize=8, color=COLOURS[pipe])
     _clean(axis)
@@ -155,20 +153,20 @@ def _draw_bounds(axis: Any, record: sim.Record) -> None:
         for pipe in trace.PIPES
         if busy.get(pipe)
     ]
-    bars += [(name.upper(), name, 0.0) for name in ("l2", "hbm") if bounds.get(name)]
-    for at, (_, name, busy) in enumerate(bars):
-        bound = bounds.get(name, 0.0)
+    bars += [(name, name, 0.0) for name in ("l2", "hbm") if bounds.get(name)]
+    for at, (label, name, busy) in enumerate(bars):
+        bound = bounds.get(label, 0.0)
         axis.barh(at, busy, height=0.76, color=COLOURS[name], alpha=0.3, linewidth=0, zorder=2)
         axis.barh(at, bound, height=0.38, color=COLOURS[name], linewidth=0, zorder=3)
         text = f" {bound:.1f}" if bound else ""
         axis.text(max(busy, bound), at, text, va="center", fontsize=8, color=INK)
     axis.axvline(record.time_us, color=INK, linewidth=1.2, zorder=4)
-    axis.set_yticks(range(len(bars)), [label for label, _, _ in bars], fontsize=8, family="monospace")
+    axis.set_yticks(range(len(bars)), [named(label) for label, _, _ in bars], fontsize=8, family="monospace")
     axis.set_ylim(len(bars) - 0.5, -0.6)
     axis.set_xlim(0, record.time_us * 1.02)
     _clean(axis)
     axis.set_xlabel("us (estimated): pale busy, solid and number the least it takes", fontsize=9)
-    title = f"{record.ratio:.2f} times the bound, which is {(record.bound_by or '').upper()}'s"
+    title = f"{record.ratio:.2f} times the bound, set by {named(record.bound_by or '')}"
     axis.set_title(title, loc="left", fontsize=10, color=INK)
 
 

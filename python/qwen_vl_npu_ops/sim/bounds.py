@@ -7,12 +7,14 @@ chip's peak rates. No start-up cost, no waiting, no imbalance between cores, and
 - ``l2``: the arguments, and what cube and vector cores have to hand each other. A2 has no path between UB and L1 or
   L0C, so each handoff is written to GM and read back: scores S in fp32 (the cube cores' accumulator), probabilities P
   in the operator's dtype, and in the fused operator rotated q and k.
-- ``M``: 16 x 16 x 16 multiply-adds of 16 bits a cycle; fp32 takes four times as long.
-- ``MTE1``: L1 to L0A at 256 and to L0B at 128 B/cycle, each operand of a product once.
-- ``MTE2``: GM to L1 on cube cores at 128, GM to UB on vector cores at 67 B/cycle, whichever takes longer.
-- ``FIX``: L0C to GM at 68.7 B/cycle, counted as written.
-- ``V``: 256 bytes of lanes a cycle, times the cycles a repeat of the unavoidable instructions takes.
-- ``MTE3``: UB to GM at 109 B/cycle.
+- ``aic M``: 16 x 16 x 16 multiply-adds of 16 bits a cycle on each cube core; fp32 takes four times as long.
+- ``aic MTE1``: L1 to L0A at 256 and to L0B at 128 B/cycle, each operand of a product once.
+- ``aic MTE2``: GM to L1 at 128 B/cycle.
+- ``aic FIX``: L0C to GM at 68.7 B/cycle, counted as written.
+- ``aiv V``: 256 bytes of lanes a cycle on each vector core, times the cycles a repeat of the unavoidable
+  instructions takes.
+- ``aiv MTE2``: GM to UB at 67 B/cycle.
+- ``aiv MTE3``: UB to GM at 109 B/cycle.
 
 The rates of one core are the peaks of its ports; what flat profiles average is lower (csrc/sim/machine/cost.cpp).
 
@@ -98,12 +100,13 @@ class Work:
         per_cube, per_vector = 1 / (rates["cube_cores"] * rates["mhz"]), 1 / (rates["vector_cores"] * rates["mhz"])
         return Bound(
             {
-                "M": self.mmad * per_cube,
-                "MTE1": (self.l0a / L1_TO_L0A + self.l0b / L1_TO_L0B) * per_cube,
-                "MTE2": max(self.l1 / GM_TO_L1 * per_cube, self.ub_in / GM_TO_UB * per_vector),
-                "FIX": self.l0c / L0C_TO_GM * per_cube,
-                "V": self.vector * per_vector,
-                "MTE3": self.ub_out / UB_TO_GM * per_vector,
+                "aic M": self.mmad * per_cube,
+                "aic MTE1": (self.l0a / L1_TO_L0A + self.l0b / L1_TO_L0B) * per_cube,
+                "aic MTE2": self.l1 / GM_TO_L1 * per_cube,
+                "aic FIX": self.l0c / L0C_TO_GM * per_cube,
+                "aiv V": self.vector * per_vector,
+                "aiv MTE2": self.ub_in / GM_TO_UB * per_vector,
+                "aiv MTE3": self.ub_out / UB_TO_GM * per_vector,
                 "l2": (self.arguments + self.handoff) / (rates["l2_gbps"] * 1e3),
                 "hbm": self.arguments / (rates["hbm_gbps"] * 1e3) if l2 == "cold" else 0.0,
             }
