@@ -341,6 +341,8 @@ def _check_entries(source: _Source, sources: list[_Source]) -> Iterator[tuple[No
             f"one task type per file, the first rules them all: {sorted(task_types)}",
         )
     for node in _walk(source.root):
+        if node.type == "identifier" and _text_of(node) == "HAVE_WORKSPACE":
+            yield node, "entry", "HAVE_WORKSPACE rewrites a parameter of every kernel; pass the workspace as a pointer"
         if node.type == "identifier" and _text_of(node) == "KERNEL_TASK_TYPE":
             yield node, "entry", "KERNEL_TASK_TYPE is for operator projects; use KERNEL_TASK_TYPE_DEFAULT"
     launchers = [f for f in functions if f.is_launcher]
@@ -388,8 +390,15 @@ def _check_struct(name: str, sources: list[_Source]) -> Iterator[tuple[str, str]
         plain = member.type == "field_declaration" and declarator is not None
         if not plain or declarator.type not in ("field_identifier", "array_declarator") or "{" in _text_of(member):
             yield "struct", f"{name} holds plain data only, not `{_text_of(member)}`"
+        elif declarator.type == "array_declarator" and not _has_literal_size(declarator):
+            yield "struct", f"`{_text_of(member)}`: the struct is copied without its constants; write sizes as numbers"
         elif kind not in _SCALARS:
             yield from _check_struct(kind, sources)
+
+
+def _has_literal_size(array: Node) -> bool:
+    size = array.child_by_field_name("size")
+    return size is not None and size.type == "number_literal"
 
 
 def lint(path: Path) -> list[Finding]:

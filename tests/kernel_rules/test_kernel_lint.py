@@ -89,6 +89,7 @@ BROKEN_LAUNCH = {
         launch_cpp(entry="__gm__ uint8_t *x, Tiling tiling"),
         launch_cpp(entry="GM_ADDR x, const Tiling& tiling"),
         launch_cpp(body="KERNEL_TASK_TYPE(1, KERNEL_TYPE_AIV_ONLY);"),
+        launch_cpp(before="#define HAVE_WORKSPACE\n" + TILING),
         launch_cpp().replace("launch_op(uint32_t blocks, void* stream", "launch_op(void* stream, uint32_t blocks"),
         launch_cpp().split('extern "C" void launch_op')[0],
         launch_cpp()
@@ -103,6 +104,7 @@ BROKEN_LAUNCH = {
         launch_cpp(before="struct Tiling {\n  GM_ADDR n;\n};\n"),
         launch_cpp(before="struct Tiling {\n  __aicore__ uint32_t n() { return 1; }\n};\n"),
         launch_cpp(before="struct Tiling {\n  Shape shape;\n};\n"),
+        launch_cpp(before="constexpr uint32_t N = 4;\nstruct Tiling {\n  uint32_t n[N];\n};\n"),
     ],
 }
 

@@ -5,13 +5,14 @@ folders laid out like one (separated by os.pathsep; headers are all that is need
 says so.
 """
 
-import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from cann_toolkit import include_flags, toolkits
 
 ROOT = Path(__file__).parents[2]
 # The simulator's test kernels too: they show that its header has the signatures of CANN's.
@@ -26,30 +27,6 @@ DEFINES = [
     "-DASCENDC_CPU_DEBUG=1",
     "-DASCENDC_DEBUG=1",
 ]
-# CANN 8 keeps AscendC in <arch>/ascendc/include, CANN 9 (asc-devkit) in asc/.
-CANN_8 = ["", "basic_api", "basic_api/impl", "basic_api/interface", "highlevel_api", "highlevel_api/lib"]
-CANN_8 += ["highlevel_api/impl"]
-CANN_9 = ["", "include", "include/basic_api", "include/utils", "include/adv_api", "include/simt_api"]
-CANN_9 += ["impl/basic_api", "impl/utils", "impl/adv_api"]
-
-
-def toolkits():
-    named = os.environ.get("QWEN_VL_NPU_OPS_CANN_INCLUDE") or os.environ.get("ASCEND_HOME_PATH") or ""
-    return [Path(p) for p in named.split(os.pathsep) if p]
-
-
-def include_flags(toolkit):
-    """Include folders of an installed toolkit; ValueError when it holds no AscendC headers."""
-    arches = [toolkit / "x86_64-linux", toolkit / "aarch64-linux", toolkit / "compiler", toolkit]
-    old = [a / "ascendc/include" for a in arches if (a / "ascendc/include/basic_api/kernel_operator.h").is_file()]
-    if (toolkit / "asc/include/kernel_operator.h").is_file():
-        folders = [toolkit / "asc" / d for d in CANN_9]
-    elif old:
-        folders = [old[0] / d for d in CANN_8]
-    else:
-        raise ValueError(f"no AscendC headers found in {toolkit}: expected ascendc/include or asc/include")
-    folders = [toolkit / "tools/tikicpulib/lib/include", *[a / "include" for a in arches], *folders]
-    return [f"-I{d}" for d in folders if d.is_dir()]
 
 
 def type_check(toolkit, source, folder, tmp_path):
