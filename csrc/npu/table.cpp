@@ -7,7 +7,7 @@ namespace {
 constexpr NpuKernels kKernels = {
     rotary_qkv_on_npu,
     window_attention_on_npu,
-    /*rotary_window_attention=*/nullptr,
+    rotary_window_attention_on_npu,
     patch_embed_on_npu,
 };
 

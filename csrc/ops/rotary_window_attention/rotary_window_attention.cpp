@@ -49,7 +49,7 @@ void run_on_npu(const Call& call, const at::Tensor& out) {
   const RotaryWindowAttentionParams& p = call.p;
   // fp32 attention has no kernel: the cube core would round it.
   const NpuKernels* kernels = p.dtype == DType::kFloat32 ? nullptr : live_npu_kernels();
-  if (kernels && kernels->rotary_window_attention)
+  if (kernels)
     kernels->rotary_window_attention(p, call.cu_seqlens);
   else
     compose_on_npu(kOp, {call.qkv, call.cos, call.sin, call.cu_seqlens, p.heads, p.in.dim,
