@@ -70,9 +70,12 @@ def activate() -> None:
     """
     if not is_active():
         raise RuntimeError("activate: this process was not started in virtual_npu.environment()")
+    import faulthandler
+
     import torch
     import torch_npu  # noqa: F401
 
+    faulthandler.enable()  # where CANN would be needed there is an abort; this says who called
     torch.ops.load_library(str(host_operators()))
 
 
