@@ -37,6 +37,13 @@ Faults read_faults() {
   return faults;
 }
 
+// hang, skip, error or nothing.
+std::string fault_of(const Faults& faults, const std::string& kernel) {
+  for (const auto& [name, kind] : faults.kernels)
+    if (kernel == name || kernel.rfind(name + "_", 0) == 0) return kind;
+  return "";
+}
+
 [[noreturn]] void hang() {
   std::mutex mutex;
   std::unique_lock<std::mutex> lock(mutex);
@@ -50,8 +57,7 @@ void run(const ascend_sim::Launch& launch) {
   if (!setup().has_kernels)
     throw ascend_sim::KernelError("kernel " + std::string(launch.kernel) + " is not built for " + setup().soc,
                                   false);
-  const auto fault = faults.kernels.find(launch.kernel);
-  const std::string kind = fault == faults.kernels.end() ? "" : fault->second;
+  const std::string kind = fault_of(faults, launch.kernel);
   if (kind == "skip") return;
   if (kind == "hang") hang();
   if (kind == "error")

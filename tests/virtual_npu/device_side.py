@@ -2,11 +2,25 @@
 
 import os
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
-from qwen_vl_npu_ops import virtual_npu
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from kernels.on_chip import as_tuple, on_chip, same_bits
+from ops.samples import ATTENTION, DTYPES, PATCHES, ROTARY
+from qwen_vl_npu_ops import npu, ops, virtual_npu
+from qwen_vl_npu_ops.nn import AscendQwen2_5_VisionTransformer
+from qwen_vl_npu_ops.plan import VisionPlan
+
+CASES = {
+    "rotary_qkv": {name: case.make for name, case in ROTARY.items()},
+    "window_attention": {name: case.make for name, case in ATTENTION.items()},
+    "rotary_window_attention": {name: case.make_attention for name, case in ROTARY.items()},
+    "patch_embed": {name: case.make for name, case in PATCHES.items()},
+}
 
 
 def sample_add(x, y, out, claimed=None):
@@ -162,6 +176,140 @@ def out_of_bounds():
     with pytest.raises(RuntimeError, match="507015"):  # the stream is lost
         torch.npu.synchronize()
     os._exit(0)  # torch_npu's own end would wait for the device once more
+
+
+def spread(tensor):
+    """On the device, with the strides that it has here."""
+    if not tensor.numel():
+        return tensor.npu()
+    storage = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
+    return storage.npu().as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+
+
+def on_device(arguments):
+    return {name: spread(a) if isinstance(a, torch.Tensor) else a for name, a in arguments.items()}
+
+
+def operator(op, every):
+    """Every result is the simulator's, bit for bit, and nothing waits."""
+    for i, (name, make) in enumerate(CASES[op].items()):
+        if every != "every" and (len(name) + i) % 3:
+            continue
+        for dtype in DTYPES:
+            arguments = make(dtype)
+            there = on_device(arguments)
+            torch.npu.synchronize()
+            virtual_npu.reset_counters()
+            got = as_tuple(getattr(ops, op)(**there))
+            torch.npu.current_stream().npu_stream  # noqa: B018  (has the task queue launch what it holds)
+            counts = nothing_waited()
+            elements = sum(g.numel() for g in got)
+            assert counts.get("launch", 0) == (1 if elements else 0), (name, counts)
+            assert all(g.device.type == "npu" for g in got)
+            same_bits(tuple(g.cpu() for g in got), on_chip(op, arguments))
+    print("compared", op)
+
+
+def lengths_replay():
+    """One graph, many cu_seqlens: launch, tiling and workspace do not depend on what they hold."""
+    tokens = 64
+    arguments = ATTENTION["windows of 64"].make(torch.float16)
+    arguments = {n: a[:tokens] if isinstance(a, torch.Tensor) and a.dim() == 3 else a for n, a in arguments.items()}
+    arguments["cu_seqlens"] = torch.tensor([0, 16, 48, tokens], dtype=torch.int32)
+    there = on_device(arguments)
+    ops.window_attention(**there)
+    torch.npu.synchronize()
+    graph = torch.npu.NPUGraph()
+    with torch.npu.graph(graph):
+        out = ops.window_attention(**there)
+    for ends in ([0, 16, 48, 64], [0, 64, 64, 64], [0, 1, 2, 60], [0, 0, 0, 0]):
+        arguments["cu_seqlens"] = torch.tensor(ends, dtype=torch.int32)
+        there["cu_seqlens"].copy_(arguments["cu_seqlens"])
+        torch.npu.synchronize()
+        virtual_npu.reset_counters()
+        graph.replay()
+        assert nothing_waited()["launch"] == 1
+        same_bits((out.cpu(),), on_chip("window_attention", arguments))
+
+
+def unlike_devices():
+    arguments = ATTENTION["windows of 64"].make(torch.float16)
+    there = on_device(arguments)
+    for wrong in ("k", "cu_seqlens"):
+        with pytest.raises(ValueError, match=rf"{wrong}: expected .*npu:0.*, got .*cpu"):
+            ops.window_attention(**{**there, wrong: arguments[wrong]})
+    with pytest.raises(ValueError, match="q: expected"):
+        ops.window_attention(**{**there, "q": there["q"].transpose(1, 2)})
+
+
+def order_around_operators():
+    """Between ATen's operators and our kernels, on two streams."""
+    arguments = ROTARY["windows of 64"].make(torch.float32)
+    there = on_device(arguments)
+    first, second = torch.npu.Stream(), torch.npu.Stream()
+    torch.npu.synchronize()
+    with virtual_npu.held(first):
+        with torch.npu.stream(first):
+            doubled = there["qkv"] * 2
+            q, _, _ = ops.rotary_qkv(**{**there, "qkv": doubled})
+        second.wait_stream(first)
+        with torch.npu.stream(second):
+            result = ops.rotary_qkv(**{**there, "qkv": torch.cat((q, q, q), 1).flatten(1) + 1})[1]
+        assert not second.query()
+    torch.npu.synchronize()
+    q, _, _ = on_chip("rotary_qkv", {**arguments, "qkv": arguments["qkv"] * 2})
+    again = {**arguments, "qkv": torch.cat((q, q, q), 1).flatten(1) + 1}
+    same_bits((result.cpu(),), on_chip("rotary_qkv", again)[1:2])
+
+
+def tower():
+    sizes = {"depth": 3, "hidden_size": 160, "num_heads": 2, "intermediate_size": 224, "out_hidden_size": 96}
+    torch.manual_seed(0)
+    here = AscendQwen2_5_VisionTransformer({**sizes, "fullatt_block_indexes": [1]})
+    for parameter in here.parameters():
+        parameter.normal_(0, 0.1)
+    there = AscendQwen2_5_VisionTransformer({**sizes, "fullatt_block_indexes": [1]})
+    there.load_state_dict(here.state_dict())
+    there = there.to("npu")
+    grids = [[1, 6, 10], [2, 4, 8]]
+    pixels = torch.randn(sum(t * h * w for t, h, w in grids), there.patch_embed.patch_dim)
+    on_npu = pixels.npu()
+    plan = VisionPlan.build(grids, there.config, device="npu", dtype=torch.float32)
+    there(on_npu, plan=plan)
+    torch.npu.synchronize()
+    virtual_npu.reset_counters()
+    result = there(on_npu, plan=plan)
+    torch.npu.current_stream().npu_stream  # noqa: B018  (has the task queue launch what it holds)
+    counts = virtual_npu.counters()
+    if os.environ["QWEN_VL_NPU_OPS_KERNELS"] == "on":
+        nothing_waited()
+        assert counts["launch"] == 1 + 3, counts  # the patch embedding, and attention in each layer
+    else:
+        assert "launch" not in counts, counts
+    torch.testing.assert_close(result.cpu(), here(pixels, grids), rtol=1e-4, atol=1e-4)
+
+
+def fault(kind):
+    arguments = on_device(ROTARY["windows of 64"].make(torch.float16))
+    q, _, _ = ops.rotary_qkv(**arguments)
+    done = torch.npu.Event()
+    done.record()
+    if kind == "hang":
+        time.sleep(1)
+        assert not done.query()
+        os._exit(0)
+    torch.npu.synchronize()
+    assert torch.equal(q.cpu(), torch.zeros_like(q.cpu())) or q.cpu().isnan().all()
+
+
+def not_supported():
+    arguments = ROTARY["windows of 64"].make(torch.float16)
+    assert not npu.status().kernels
+    assert "310P3" in npu.status().reason
+    assert "910B1" in npu.status().reason
+    got = ops.rotary_qkv(**on_device(arguments))
+    for g, w in zip(got, ops.rotary_qkv(**arguments), strict=True):
+        torch.testing.assert_close(g.cpu(), w)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,10 @@
 """The virtual NPU itself: torch_npu on it, order, counters, graphs, errors."""
 
+import importlib.util
+import os
+import subprocess
+import sys
+
 import pytest
 
 
@@ -26,3 +31,20 @@ def test_a_capture_refuses_what_waits(on_virtual_npu):
 
 def test_an_access_out_of_bounds_is_an_error_at_the_next_synchronisation(on_virtual_npu):
     on_virtual_npu("out_of_bounds", PYTORCH_NO_NPU_MEMORY_CACHING="1")
+
+
+def test_it_stays_out_of_the_ordinary_environment():
+    seen = "import torch, sys; print('torch_npu' in sys.modules, hasattr(torch, 'npu'), torch.accelerator.is_available())"
+    done = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False", "False"]
+    assert importlib.util.find_spec("torch_npu") is None
+
+
+def test_without_the_wheel_the_error_says_what_to_do(tmp_path):
+    nowhere = {"QWEN_VL_NPU_OPS_CACHE": str(tmp_path), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    command = [sys.executable, "-m", "qwen_vl_npu_ops.virtual_npu", "-c", "pass"]
+    done = subprocess.run(command, env=os.environ | nowhere, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "torch_npu==" in done.stderr
+    assert "QWEN_VL_NPU_OPS_TORCH_NPU" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -10,8 +10,10 @@ import ctypes
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from ..sim.native import kernels_library
 from .building import VirtualNpuError, compile_extension, runtime, site, sources, stand_ins
 
 __all__ = [
@@ -22,7 +24,9 @@ __all__ = [
     "counters",
     "environment",
     "held",
+    "host_operators",
     "is_active",
+    "npu_operators",
     "reset_counters",
     "sources",
     "synchronisations",
@@ -30,6 +34,7 @@ __all__ = [
 
 # What aclrtGetSocName may say after "Ascend"; the simulator knows the 910Bs, so only there do kernels run.
 CHIPS = ("910B1", "910B2", "910B3", "910B4", "310P3")
+_PACKAGE = Path(__file__).resolve().parent.parent
 _ACTIVE = "QWEN_VL_NPU_OPS_VIRTUAL_NPU"
 
 
@@ -64,9 +69,10 @@ def is_active() -> bool:
 
 
 def activate() -> None:
-    """Import torch_npu, and give the device the aten operators of the tower (see ``host_ops.cpp``).
+    """Import torch_npu, give the device the aten operators of the tower (see ``host_ops.cpp``) and load the kernels.
 
-    Raises RuntimeError outside an :func:`environment`.
+    Which of kernels and composition is live is QWEN_VL_NPU_OPS_KERNELS' business, as on any NPU. Raises RuntimeError
+    outside an :func:`environment`.
     """
     if not is_active():
         raise RuntimeError("activate: this process was not started in virtual_npu.environment()")
@@ -77,6 +83,7 @@ def activate() -> None:
 
     faulthandler.enable()  # where CANN would be needed there is an abort; this says who called
     torch.ops.load_library(str(host_operators()))
+    torch.ops.load_library(str(npu_operators()))
 
 
 def _library() -> Any:
@@ -126,6 +133,14 @@ def held(stream: Any) -> Iterator[None]:
         library.virtual_npu_hold(handle, 0)
 
 
-def host_operators() -> os.PathLike[str]:
+def host_operators() -> Path:
     """The extension that runs aten operators of the device on the host, compiled on first use."""
     return compile_extension("host_ops", [sources() / "virtual_npu" / "torch" / "host_ops.cpp"])
+
+
+def npu_operators() -> Path:
+    """The operators' NPU side (``csrc/npu``, ``npu.cpp``) linked to the simulator's kernels, compiled on first use."""
+    root = sources()
+    units = [root / "npu" / "launch.cpp", root / "npu" / "table.cpp", *sorted(root.glob("ops/*/npu.cpp"))]
+    libraries = [kernels_library().resolve(), (_PACKAGE / "lib" / "libqwen_vl_npu_ops.so").resolve()]
+    return compile_extension("qwen_vl_npu_ops_npu", units, include_dirs=[root], libraries=libraries)

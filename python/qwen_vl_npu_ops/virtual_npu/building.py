@@ -270,6 +270,6 @@ def compile_extension(
         for path in objects:
             path.unlink()
 
-    headers = [header for path in include_dirs for header in path.rglob("*.h")]
+    headers = [header for path in include_dirs for header in path.rglob("*.h") if "sim" not in header.parts]
     key = _digest([_torch_version(), *flags, *link], [*units, *headers])
     return _once(name, key, build) / f"lib{name}.so"
