@@ -49,6 +49,8 @@ def environment(chip: str = "910B1", *, faults: Sequence[str] = ()) -> dict[str,
     """
     if chip not in CHIPS:
         raise ValueError(f"chip: expected one of {', '.join(CHIPS)}, got {chip!r}")
+    host_operators()  # built now, not while a process that has a time limit waits
+    npu_operators()
     libraries = [str(runtime()), str(stand_ins()), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
     paths = [str(site()), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
