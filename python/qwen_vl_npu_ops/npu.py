@@ -138,12 +138,15 @@ def _digest() -> str:
     return digest.hexdigest()[:16]
 
 
+def _verdict(where: Platform) -> bytes:
+    return json.dumps({**dataclasses.asdict(where), "passed": list(OPERATORS)}, indent=2).encode()
+
+
 def save_record(where: Platform) -> Path:
     """Remember that every operator passed here. The file appears whole or not at all."""
     where.record.parent.mkdir(parents=True, exist_ok=True)
-    content = {**dataclasses.asdict(where), "passed": list(OPERATORS)}
-    with tempfile.NamedTemporaryFile("w", dir=where.record.parent, suffix=".part", delete=False) as part:
-        json.dump(content, part, indent=2)
+    with tempfile.NamedTemporaryFile("wb", dir=where.record.parent, suffix=".part", delete=False) as part:
+        part.write(_verdict(where))
     os.replace(part.name, where.record)
     return where.record
 
@@ -156,10 +159,9 @@ def drop_record(where: Platform) -> None:
 def has_record(where: Platform) -> bool:
     """Whether every operator has passed here. A file that is not exactly what `save_record` writes says nothing."""
     try:
-        content: Any = json.loads(where.record.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return where.record.read_bytes() == _verdict(where)
+    except OSError:
         return False
-    return bool(content == {**dataclasses.asdict(where), "passed": list(OPERATORS)})
 
 
 @dataclasses.dataclass(frozen=True)
