@@ -212,8 +212,9 @@ void flash_attention_unpad(const at::Tensor& query, const at::Tensor& key, const
                            const at::Tensor& lengths, double scale, int64_t heads, int64_t kv_heads,
                            at::Tensor& out) {
   int64_t begin = 0;
-  for (const int64_t length : at::IntArrayRef(lengths.to(at::kLong).contiguous().data_ptr<int64_t>(),
-                                              static_cast<size_t>(lengths.numel()))) {
+  const at::Tensor wide_lengths = lengths.to(at::kLong).contiguous();
+  for (const int64_t length :
+       at::IntArrayRef(wide_lengths.data_ptr<int64_t>(), static_cast<size_t>(wide_lengths.numel()))) {
     const auto sequence = [&](const at::Tensor& x, int64_t repeats) {
       return x.narrow(0, begin, length).transpose(0, 1).to(at::kFloat).repeat_interleave(repeats, 0);
     };
