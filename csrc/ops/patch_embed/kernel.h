@@ -15,7 +15,7 @@ constexpr uint32_t PATCH_EMBED_BLOCK = 32;         // bytes of k in a block
 constexpr uint32_t PATCH_EMBED_FRACTAL = 16 * 32;  // bytes
 constexpr uint16_t PATCH_EMBED_GATHERED = 0;       // all vector cores have gathered a round
 constexpr uint16_t PATCH_EMBED_READY = 1;          // as above, told to the cube core
-constexpr uint16_t PATCH_EMBED_STARTED = 2;        // the cube core has started with a round
+constexpr uint16_t PATCH_EMBED_NEXT = 2;  // the vector cores may gather another round
 constexpr uint32_t PATCH_EMBED_AHEAD = 2;          // rounds
 constexpr uint8_t PATCH_EMBED_ALL_VECTORS = 0;     // modes of cross-core flags
 constexpr uint8_t PATCH_EMBED_CUBE_AND_ITS_VECTORS = 2;
@@ -78,8 +78,8 @@ class PatchEmbedGather {
       WidenBias();
     }
     for (uint32_t round = 0; round < tiling_.rounds; ++round) {
-      if (round >= PATCH_EMBED_AHEAD) {
-        AscendC::CrossCoreWaitFlag(PATCH_EMBED_STARTED);
+      if (round > 0) {
+        AscendC::CrossCoreWaitFlag(PATCH_EMBED_NEXT);
       }
       GatherRound(round);
       AscendC::CrossCoreSetFlag<PATCH_EMBED_ALL_VECTORS, PIPE_MTE3>(PATCH_EMBED_GATHERED);
@@ -280,9 +280,7 @@ class PatchEmbedMultiply {
     }
     TakeSlots();
     // No flag is left over, nor missing: this core's segments may be a pair shorter than others.
-    while (started_ + PATCH_EMBED_AHEAD < tiling_.rounds) {
-      Start(started_);
-    }
+    AllowRounds(tiling_.rounds);
     WaitForRounds(tiling_.rounds);
   }
 
@@ -295,7 +293,7 @@ class PatchEmbedMultiply {
   static constexpr uint32_t ROW_SLOT_BYTES = 42 * PATCH_EMBED_FRACTAL;
   static constexpr uint32_t WEIGHT_SLOT_BYTES = 64 * PATCH_EMBED_FRACTAL;
   static constexpr uint32_t RESULT_SLOT_BYTES = 64 * 1024;
-  static constexpr uint32_t MOST_AHEAD = 4;     // about as long as the vector cores' first round takes
+  static constexpr uint32_t MOST_AHEAD = 5;     // about as long as the vector cores' first round takes
   static constexpr uint32_t FEW_FRACTALS = 10;  // whose Mmads overtake each other
   // M_MTE1 events; TPipe keeps 0 to 2 of a cube core for itself.
   static constexpr int32_t WEIGHT_FREE = 3;
@@ -380,8 +378,8 @@ class PatchEmbedMultiply {
               PairBlocks(pair) * PATCH_EMBED_SIDE, 1);
     AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(slot);
     // In the middle: at the ends of a pair the results need the memory that rows would take.
-    if (chunk == tiling_.chunks / 2) {
-      Start(pair);
+    if (chunk == tiling_.chunks / 8) {
+      AllowRounds(PatchEmbedMin(pair + 1 + PATCH_EMBED_AHEAD, tiling_.rounds));
     }
     if (tiling_.resident && step + ahead < tiling_.chunks) {
       LoadWeights(step + ahead, 0);
@@ -434,11 +432,10 @@ class PatchEmbedMultiply {
     return PatchEmbedMin(blocks, segmentBlocks_ - pair * blocks);
   }
 
-  // Sends the vector cores on, once for every round.
-  __aicore__ inline void Start(uint32_t round) {
-    if (round == started_ && started_ + PATCH_EMBED_AHEAD < tiling_.rounds) {
-      AscendC::CrossCoreSetFlag<PATCH_EMBED_CUBE_AND_ITS_VECTORS, PIPE_MTE2>(PATCH_EMBED_STARTED);
-      ++started_;
+  __aicore__ inline void AllowRounds(uint32_t rounds) {
+    while (allowed_ < rounds) {
+      AscendC::CrossCoreSetFlag<PATCH_EMBED_CUBE_AND_ITS_VECTORS, PIPE_MTE2>(PATCH_EMBED_NEXT);
+      ++allowed_;
     }
   }
 
@@ -487,7 +484,7 @@ class PatchEmbedMultiply {
         }
         rowSlot_ = (rowSlot_ + 1) % ROW_SLOTS;
       }
-      if (chunk == tiling_.chunks - 1) {
+      if (chunk == tiling_.chunks / 8) {
         StoreTile(pair);
       }
     }
@@ -571,7 +568,7 @@ class PatchEmbedMultiply {
   PatchEmbedTiling tiling_;
   uint32_t pitch_;
   uint32_t rounds_ = 0;   // seen so far
-  uint32_t started_ = 0;  // of them
+  uint32_t allowed_ = 1;  // that the vector cores may gather
   uint32_t slot_ = 0;     // of rows in L1, at a task's first step
   uint32_t rowSlot_ = 0;  // in L0A
   // The task.
