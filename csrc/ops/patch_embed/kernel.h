@@ -15,7 +15,7 @@ constexpr uint32_t PATCH_EMBED_BLOCK = 32;         // bytes of k in a block
 constexpr uint32_t PATCH_EMBED_FRACTAL = 16 * 32;  // bytes
 constexpr uint16_t PATCH_EMBED_GATHERED = 0;       // all vector cores have gathered a round
 constexpr uint16_t PATCH_EMBED_READY = 1;          // as above, told to the cube core
-constexpr uint16_t PATCH_EMBED_NEXT = 2;  // the vector cores may gather another round
+constexpr uint16_t PATCH_EMBED_NEXT = 2;           // the vector cores may gather another round
 constexpr uint32_t PATCH_EMBED_AHEAD = 2;          // rounds
 constexpr uint8_t PATCH_EMBED_ALL_VECTORS = 0;     // modes of cross-core flags
 constexpr uint8_t PATCH_EMBED_CUBE_AND_ITS_VECTORS = 2;
@@ -293,12 +293,13 @@ class PatchEmbedMultiply {
   static constexpr uint32_t ROW_SLOT_BYTES = 42 * PATCH_EMBED_FRACTAL;
   static constexpr uint32_t WEIGHT_SLOT_BYTES = 64 * PATCH_EMBED_FRACTAL;
   static constexpr uint32_t RESULT_SLOT_BYTES = 64 * 1024;
-  static constexpr uint32_t MOST_AHEAD = 5;     // about as long as the vector cores' first round takes
+  static constexpr uint32_t WEIGHT_PARTS = 3;   // in which weights that stay are loaded
   static constexpr uint32_t FEW_FRACTALS = 10;  // whose Mmads overtake each other
   // M_MTE1 events; TPipe keeps 0 to 2 of a cube core for itself.
   static constexpr int32_t WEIGHT_FREE = 3;
   static constexpr int32_t ROWS_FREE = 5;
   static constexpr int32_t TABLE_FREE = 0;  // M_MTE2
+  static constexpr int32_t GROUP_FREE = 2;  // MTE1_MTE2, beside those of the slots
 
   // Every wait needs its set: at first all slots are free, at last they are again.
   __aicore__ inline void GiveSlots() {
@@ -311,6 +312,7 @@ class PatchEmbedMultiply {
       AscendC::SetFlag<AscendC::HardEvent::M_MTE1>(ROWS_FREE + slot);
     }
     AscendC::SetFlag<AscendC::HardEvent::M_MTE2>(TABLE_FREE);
+    AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(GROUP_FREE);
   }
 
   __aicore__ inline void TakeSlots() {
@@ -323,12 +325,10 @@ class PatchEmbedMultiply {
       AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(ROWS_FREE + slot);
     }
     AscendC::WaitFlag<AscendC::HardEvent::M_MTE2>(TABLE_FREE);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(GROUP_FREE);
   }
 
-  // A group of columns times a segment of rows. Loads run one chunk ahead of the cube. Weights that stay run
-  // further ahead, since they need not wait for the vector cores, but not so far that they would overwrite
-  // those of the task before: its last reads are known to be over only up to the chunk before the two slots
-  // of rows.
+  // A group of columns times a segment of rows. Rows are loaded one chunk ahead of the cube.
   __aicore__ inline void RunTask(uint32_t group, uint32_t segment) {
     const uint32_t columnBegin = PatchEmbedCut(tiling_.columnBlocks, tiling_.groups, group);
     groupBlocks_ = PatchEmbedCut(tiling_.columnBlocks, tiling_.groups, group + 1) - columnBegin;
@@ -342,29 +342,44 @@ class PatchEmbedMultiply {
     if (tiling_.hasBias) {
       AscendC::WaitFlag<AscendC::HardEvent::M_MTE2>(TABLE_FREE);
     }
-    const uint32_t ahead = PatchEmbedMin(tiling_.chunks - SLOTS, MOST_AHEAD);
     if (tiling_.resident) {
-      for (uint32_t chunk = 0; chunk < ahead; ++chunk) {
-        LoadWeights(chunk, 0);
-      }
+      LoadGroup(segment);
     }
-    LoadChunk(0, ahead);
+    LoadChunk(0);
     for (uint32_t step = 0; step < steps; ++step) {
       if (step + 1 < steps) {
-        LoadChunk(step + 1, ahead);
+        LoadChunk(step + 1);
       }
       MultiplyChunk(step);
     }
     slot_ = (slot_ + steps) % SLOTS;
+    if (tiling_.resident) {
+      AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(GROUP_FREE);
+    }
   }
 
-  // Chunk `step` of the task: its rows, and weights where they are not there yet.
-  __aicore__ inline void LoadChunk(uint32_t step, uint32_t ahead) {
+  // All weights of the group, while the vector cores gather the first round. Long rows are loaded faster, and
+  // cores that share a group begin with different parts: each brings its own from HBM, and finds the others'
+  // in L2.
+  __aicore__ inline void LoadGroup(uint32_t segment) {
+    AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(GROUP_FREE);
+    for (uint32_t i = 0; i < WEIGHT_PARTS; ++i) {
+      const uint32_t part = (segment + i) % WEIGHT_PARTS;
+      const uint32_t begin = PatchEmbedCut(tiling_.kBlocks, WEIGHT_PARTS, part);
+      const uint32_t end = PatchEmbedCut(tiling_.kBlocks, WEIGHT_PARTS, part + 1);
+      if (begin < end) {
+        LoadWeights(begin, end - begin, begin * groupBlocks_ * BLOCK_ELEMENTS);
+      }
+    }
+  }
+
+  // Chunk `step` of the task: its rows, and weights where they do not stay.
+  __aicore__ inline void LoadChunk(uint32_t step) {
     const uint32_t slot = (slot_ + step) % SLOTS;
     const uint32_t chunk = step % tiling_.chunks;
     AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(slot);
     if (!tiling_.resident) {
-      LoadWeights(chunk, slot);
+      LoadWeights(ChunkBegin(chunk), ChunkBlocks(chunk), WeightOffset(chunk, slot));
     }
     const uint32_t pair = step / tiling_.chunks;
     WaitForRounds(pair + 1);
@@ -377,19 +392,15 @@ class PatchEmbedMultiply {
               PairBlocks(pair) * PATCH_EMBED_SIDE, ChunkBlocks(chunk) * PER_BLOCK, pitch_,
               PairBlocks(pair) * PATCH_EMBED_SIDE, 1);
     AscendC::SetFlag<AscendC::HardEvent::MTE2_MTE1>(slot);
-    // In the middle: at the ends of a pair the results need the memory that rows would take.
-    if (chunk == tiling_.chunks / 8) {
+    if (chunk == 0) {
       AllowRounds(PatchEmbedMin(pair + 1 + PATCH_EMBED_AHEAD, tiling_.rounds));
-    }
-    if (tiling_.resident && step + ahead < tiling_.chunks) {
-      LoadWeights(step + ahead, 0);
     }
   }
 
-  __aicore__ inline void LoadWeights(uint32_t chunk, uint32_t slot) {
-    const uint32_t begin = ChunkBegin(chunk) * PER_BLOCK;
-    const uint32_t length = PatchEmbedMin(ChunkBlocks(chunk) * PER_BLOCK, tiling_.k - begin);
-    const AscendC::LocalTensor<T> dst = weight1_.Get<T>()[WeightOffset(chunk, slot)];
+  __aicore__ inline void LoadWeights(uint32_t block, uint32_t blocks, uint32_t offset) {
+    const uint32_t begin = block * PER_BLOCK;
+    const uint32_t length = PatchEmbedMin(blocks * PER_BLOCK, tiling_.k - begin);
+    const AscendC::LocalTensor<T> dst = weight1_.Get<T>()[offset];
     const AscendC::GlobalTensor<T> src = weightGm_[static_cast<uint64_t>(column_) * tiling_.k + begin];
     const uint32_t pitch = groupBlocks_ * PATCH_EMBED_SIDE;
     if (tiling_.everyOther) {
@@ -484,7 +495,7 @@ class PatchEmbedMultiply {
         }
         rowSlot_ = (rowSlot_ + 1) % ROW_SLOTS;
       }
-      if (chunk == tiling_.chunks / 8) {
+      if (chunk == tiling_.chunks - 1) {
         StoreTile(pair);
       }
     }

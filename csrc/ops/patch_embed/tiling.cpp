@@ -74,9 +74,7 @@ struct Problem {
     const uint32_t blocks = std::min(static_cast<uint32_t>((room - weights) / per_block), steps);
     if (blocks == 0) return false;
     cut.chunks = ceil_div(k_blocks, blocks);
-    // The kernel tells a weight chunk's last reader from its next writer by the two slots of rows between
-    // them.
-    return !cut.resident || cut.chunks >= 3;
+    return true;
   }
 
   // As many rows in a tile as give chunks of a decent length.
