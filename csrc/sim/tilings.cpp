@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "chip/chip.h"
+#include "ops/patch_embed/tiling_host.h"
 #include "ops/rotary_qkv/tiling_host.h"
 #include "ops/rotary_window_attention/tiling_host.h"
 #include "ops/window_attention/tiling_host.h"
@@ -76,6 +77,20 @@ void add(py::module_& module, const char* op, const Binding<Shape, Tiling>& bind
 #define SHAPE(name) .shape(#name, &Shape::name)
 #define TILING(name) .tiling(#name, &Tiling::name)
 
+void add_patch_embed(py::module_& module) {
+  using Shape = PatchEmbedShape;
+  using Tiling = PatchEmbedTiling;
+  // clang-format off
+  add(module, "patch_embed", Binding<Shape, Tiling>("patch_embed", &tile_patch_embed)
+      SHAPE(pixel_rows) SHAPE(pixel_stride) SHAPE(rows) SHAPE(k) SHAPE(hidden) SHAPE(pixel_type) SHAPE(type)
+      SHAPE(index_bytes) SHAPE(has_bias)
+      TILING(biasOffset) TILING(groups) TILING(segments) TILING(rowBlocks) TILING(columnBlocks) TILING(kBlocks)
+      TILING(chunks) TILING(sumChunks) TILING(tileBlocks) TILING(resident) TILING(everyOther) TILING(weightBytes) TILING(rowBytes)
+      TILING(biasBytes) TILING(rounds) TILING(tileRows) TILING(tileK) TILING(inBytes) TILING(outBytes)
+      TILING(biasColumns));
+  // clang-format on
+}
+
 void add_rotary_qkv(py::module_& module) {
   using Shape = RotaryQkvShape;
   using Tiling = RotaryQkvTiling;
@@ -124,6 +139,7 @@ void add_rotary_window_attention(py::module_& module) {
 PYBIND11_MODULE(_sim_tilings, module) {
   using namespace qwen_vl_npu_ops;
   module.doc() = "The operators' tilings.";
+  add_patch_embed(module);
   add_rotary_qkv(module);
   add_window_attention(module);
   add_rotary_window_attention(module);

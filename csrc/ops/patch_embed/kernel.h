@@ -472,7 +472,7 @@ class PatchEmbedMultiply {
     for (uint32_t tile = 0; tile < tiles; ++tile) {
       tile_ = tile;
       tileHeight_ = PatchEmbedMin(tiling_.tileBlocks, blocks - tile * tiling_.tileBlocks);
-      if (chunk == 0) {
+      if (chunk % tiling_.sumChunks == 0) {
         AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(tile);
       }
       for (uint32_t h = 0; h < halves; ++h) {
@@ -488,15 +488,15 @@ class PatchEmbedMultiply {
         }
         AscendC::SetFlag<AscendC::HardEvent::MTE1_M>(rowSlot_);
         AscendC::WaitFlag<AscendC::HardEvent::MTE1_M>(rowSlot_);
-        Accumulate(h, depth, chunk == 0 && h == 0);
+        Accumulate(h, depth, chunk % tiling_.sumChunks == 0 && h == 0, chunk == 0 && tiling_.hasBias);
         AscendC::SetFlag<AscendC::HardEvent::M_MTE1>(ROWS_FREE + rowSlot_);
         if (tile == tiles - 1) {
           AscendC::SetFlag<AscendC::HardEvent::M_MTE1>(WEIGHT_FREE + h);
         }
         rowSlot_ = (rowSlot_ + 1) % ROW_SLOTS;
       }
-      if (chunk == tiling_.chunks - 1) {
-        StoreTile(pair);
+      if ((chunk + 1) % tiling_.sumChunks == 0 || chunk == tiling_.chunks - 1) {
+        StoreTile(pair, chunk >= tiling_.sumChunks);
       }
     }
     if (chunk == 0 && pair == pairs_ - 1 && tiling_.hasBias) {
@@ -529,7 +529,7 @@ class PatchEmbedMultiply {
                       params);
   }
 
-  __aicore__ inline void Accumulate(uint32_t h, uint32_t depth, bool first) {
+  __aicore__ inline void Accumulate(uint32_t h, uint32_t depth, bool first, bool bias) {
     AscendC::LocalTensor<float> c = result_.Get<float>()[tile_ * RESULT_SLOT_BYTES / sizeof(float)];
     AscendC::LocalTensor<T> a = rows2_.Get<T>()[rowSlot_ * ROW_SLOT_BYTES / sizeof(T)];
     AscendC::LocalTensor<T> b = weight2_.Get<T>()[h * WEIGHT_SLOT_BYTES / sizeof(T)];
@@ -537,8 +537,8 @@ class PatchEmbedMultiply {
     params.m = tileHeight_ * PATCH_EMBED_SIDE;
     params.n = columns_;
     params.k = depth * PER_BLOCK;
-    params.cmatrixInitVal = first && !tiling_.hasBias;
-    if (first && tiling_.hasBias) {
+    params.cmatrixInitVal = first && !bias;
+    if (first && bias) {
       AscendC::Mmad(c, a, b, biasTable_.Get<float>(), params);
     } else {
       AscendC::Mmad(c, a, b, params);
@@ -549,7 +549,8 @@ class PatchEmbedMultiply {
     }
   }
 
-  __aicore__ inline void StoreTile(uint32_t pair) {
+  // Writes a tile out, or adds it to what a sum over smaller k has left there.
+  __aicore__ inline void StoreTile(uint32_t pair, bool add) {
     const uint32_t row = (segmentBegin_ + (2 * pair + tile_) * tiling_.tileBlocks) * PATCH_EMBED_SIDE;
     AscendC::FixpipeParamsV220 params;
     params.nSize = columns_;
@@ -560,8 +561,15 @@ class PatchEmbedMultiply {
     params.ndNum = 1;
     AscendC::SetFlag<AscendC::HardEvent::M_FIX>(tile_);
     AscendC::WaitFlag<AscendC::HardEvent::M_FIX>(tile_);
+    if (add) {
+      AscendC::PipeBarrier<PIPE_FIX>();
+      AscendC::SetAtomicAdd<T>();
+    }
     AscendC::Fixpipe(outGm_[static_cast<uint64_t>(row) * tiling_.hidden + column_],
                      result_.Get<float>()[tile_ * RESULT_SLOT_BYTES / sizeof(float)], params);
+    if (add) {
+      AscendC::SetAtomicNone();
+    }
     AscendC::SetFlag<AscendC::HardEvent::FIX_M>(tile_);
   }
 

@@ -13,6 +13,7 @@ constexpr uint32_t kWeightFractals = 64;       // of a step's weights: half of L
 constexpr uint32_t kRowFractals = 42;          // of a step's rows: a third of L0A
 constexpr uint32_t kMaxGroupBlocks = 16;       // columns of a group: what the bias table holds
 constexpr uint32_t kMaxTileBlocks = 16;
+constexpr uint32_t kLongestSum = 256;   // of floats
 constexpr uint32_t kMaxStride = 65535;  // elements between the rows of an ND2NZ
 constexpr int64_t kMaxK = kMaxStride / kSide * kSide;
 constexpr int64_t kMaxRows = INT32_MAX / 2;  // of the result, and columns
@@ -172,6 +173,9 @@ Launch<PatchEmbedTiling> tile_patch_embed(const PatchEmbedShape& shape, const Ch
   t.groups = cut.groups;
   t.segments = cut.segments;
   t.chunks = cut.chunks;
+  // A sum in float over all of k would round twice as much as torch's, which are cut as well.
+  t.sumChunks =
+      type_size == 4 ? std::max(1u, kLongestSum * type_size / kBlock / problem.chunk_blocks(cut)) : t.chunks;
   t.tileBlocks = cut.tile_blocks;
   t.resident = cut.resident;
   t.weightBytes = problem.weight_bytes(cut);

@@ -24,6 +24,7 @@ struct PatchEmbedTiling {
   uint32_t columnBlocks;
   uint32_t kBlocks;
   uint32_t chunks;       // that k is cut into, of equal size to within a block
+  uint32_t sumChunks;    // that one sum runs over; long sums of floats are cut, and added up in the result
   uint32_t tileBlocks;   // row blocks of a tile; two tiles, a pair, are in work together
   uint32_t resident;     // a group's weights stay in L1 for the whole task; else they stream as the rows do
   uint32_t everyOther;   // row of weight starts on 32 bytes, and they are loaded apart from the rest, faster

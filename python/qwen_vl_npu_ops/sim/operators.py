@@ -127,6 +127,24 @@ def _rotary_window_attention(device: Device, results: Sequence[Tensor], a: _Argu
     launch(device, "rotary_window_attention", shape, *tensors, has_workspace=True)
 
 
+def _patch_embed(device: Device, results: Sequence[Tensor], a: _Arguments) -> None:
+    pixels, weight, bias, row_index = a["pixels"], a["weight"], a["bias"], a["row_index"]
+    weight = weight.reshape(weight.shape[0], -1).contiguous()
+    row_index = None if row_index is None else row_index.contiguous()
+    shape = {
+        "pixel_rows": pixels.shape[0],
+        "pixel_stride": pixels.stride(0),
+        "rows": results[0].shape[0],
+        "k": pixels.shape[1],
+        "hidden": weight.shape[0],
+        "pixel_type": _DTYPES.index(pixels.dtype),
+        "type": _DTYPES.index(weight.dtype),
+        "index_bytes": 0 if row_index is None else row_index.element_size(),
+        "has_bias": bias is not None,
+    }
+    launch(device, "patch_embed", shape, pixels, weight, bias, row_index, *results, has_workspace=True)
+
+
 def _no_kernel(device: Device, results: Sequence[Tensor], a: _Arguments) -> None:
     raise NotImplementedError
 
@@ -135,7 +153,7 @@ _RUN: dict[str, _Run] = {
     "rotary_qkv": _rotary_qkv,
     "window_attention": _window_attention,
     "rotary_window_attention": _rotary_window_attention,
-    "patch_embed": _no_kernel,
+    "patch_embed": _patch_embed,
 }
 # The cube multiplies float32 at a quarter of its rate and in lower precision; attention falls back to the composition.
 _COMPOSED_IN_FLOAT32 = ("window_attention", "rotary_window_attention")
