@@ -58,13 +58,14 @@ class PatchEmbedGather {
   __aicore__ inline PatchEmbedGather() {}
 
   __aicore__ inline void Init(AscendC::TPipe& pipe, GM_ADDR pixels, GM_ADDR bias, GM_ADDR rowIndex,
-                              GM_ADDR workspace, const PatchEmbedTiling& tiling) {
+                              GM_ADDR out, GM_ADDR workspace, const PatchEmbedTiling& tiling) {
     tiling_ = tiling;
     cores_ = 2 * AscendC::GetBlockNum();
     core_ = AscendC::GetBlockIdx();
     pitch_ = tiling.kBlocks * PER_BLOCK;
     pixelsGm_.SetGlobalBuffer((__gm__ P*)pixels);
     biasGm_.SetGlobalBuffer((__gm__ T*)bias);
+    outGm_.SetGlobalBuffer((__gm__ T*)out);
     narrowIndexGm_.SetGlobalBuffer((__gm__ int32_t*)rowIndex);
     wideIndexGm_.SetGlobalBuffer((__gm__ int64_t*)rowIndex);
     rowsGm_.SetGlobalBuffer((__gm__ T*)workspace);
@@ -74,7 +75,7 @@ class PatchEmbedGather {
   }
 
   __aicore__ inline void Process() {
-    if (tiling_.hasBias) {
+    if (tiling_.hasBias && !IS_FLOAT) {
       WidenBias();
     }
     for (uint32_t round = 0; round < tiling_.rounds; ++round) {
@@ -93,6 +94,7 @@ class PatchEmbedGather {
   static constexpr uint32_t PER_BLOCK = PATCH_EMBED_BLOCK / sizeof(T);
   static constexpr uint32_t PIXELS_PER_BLOCK = PATCH_EMBED_BLOCK / sizeof(P);
   static constexpr bool SAME_TYPE = sizeof(P) == sizeof(T);
+  static constexpr bool IS_FLOAT = sizeof(T) == sizeof(float);
   using Bits = typename PatchEmbedBits<T>::Type;
 
   // This core's columns of bias, as float.
@@ -107,9 +109,7 @@ class PatchEmbedGather {
       inQueue_.EnQue(in);
       in = inQueue_.template DeQue<T>();
       AscendC::LocalTensor<float> out = outQueue_.template AllocTensor<float>();
-      if constexpr (sizeof(T) == sizeof(float)) {
-        AscendC::DataCopy(out, in, AscendC::AlignUp(columns, PER_BLOCK));
-      } else {
+      if constexpr (!IS_FLOAT) {
         AscendC::Cast(out, in, AscendC::RoundMode::CAST_NONE, columns);
       }
       inQueue_.FreeTensor(in);
@@ -136,10 +136,34 @@ class PatchEmbedGather {
       const uint32_t count = PatchEmbedMin(last - at, length - offset);
       const uint32_t first = SegmentBegin(segment) + begin + offset;
       const uint32_t stop = PatchEmbedMin(first + count, SegmentBegin(segment + 1));
+      if (tiling_.hasBias && IS_FLOAT) {
+        PlaceBias(first, PatchEmbedMin(stop, tiling_.rows));
+      }
       for (uint32_t row = first; row < stop; row += tiling_.tileRows) {
         GatherRows(row, PatchEmbedMin(stop - row, tiling_.tileRows));
       }
       at += count;
+    }
+  }
+
+  // Puts the bias into rows [first, stop) of a result of floats, to which the cube cores add their sums.
+  __aicore__ inline void PlaceBias(uint32_t first, uint32_t stop) {
+    for (uint32_t column = 0; column < tiling_.hidden; column += tiling_.biasColumns) {
+      const uint32_t columns = PatchEmbedMin(tiling_.hidden - column, tiling_.biasColumns);
+      AscendC::LocalTensor<T> in = inQueue_.template AllocTensor<T>();
+      AscendC::DataCopyPad(in, biasGm_[column], Burst(columns * sizeof(T)), {false, 0, 0, T()});
+      inQueue_.EnQue(in);
+      in = inQueue_.template DeQue<T>();
+      AscendC::LocalTensor<T> out = outQueue_.template AllocTensor<T>();
+      AscendC::DataCopy(out, in, AscendC::AlignUp(columns, PER_BLOCK));
+      inQueue_.FreeTensor(in);
+      outQueue_.EnQue(out);
+      out = outQueue_.template DeQue<T>();
+      for (uint32_t row = first; row < stop; ++row) {
+        AscendC::DataCopyPad(outGm_[static_cast<uint64_t>(row) * tiling_.hidden + column], out,
+                             Burst(columns * sizeof(T)));
+      }
+      outQueue_.FreeTensor(out);
     }
   }
 
@@ -235,6 +259,7 @@ class PatchEmbedGather {
   AscendC::TQue<AscendC::TPosition::VECOUT, SLOTS> outQueue_;
   AscendC::GlobalTensor<P> pixelsGm_;
   AscendC::GlobalTensor<T> biasGm_;
+  AscendC::GlobalTensor<T> outGm_;
   AscendC::GlobalTensor<int32_t> narrowIndexGm_;
   AscendC::GlobalTensor<int64_t> wideIndexGm_;
   AscendC::GlobalTensor<T> rowsGm_;
@@ -257,6 +282,7 @@ class PatchEmbedMultiply {
   __aicore__ inline void Init(AscendC::TPipe& pipe, GM_ADDR weight, GM_ADDR out, GM_ADDR workspace,
                               const PatchEmbedTiling& tiling) {
     tiling_ = tiling;
+    hasTable_ = tiling.hasBias && sizeof(T) != sizeof(float);
     pitch_ = tiling.kBlocks * PER_BLOCK;
     weightGm_.SetGlobalBuffer((__gm__ T*)weight);
     rowsGm_.SetGlobalBuffer((__gm__ T*)workspace);
@@ -339,7 +365,7 @@ class PatchEmbedMultiply {
     const uint32_t pairBlocks = 2 * tiling_.tileBlocks;
     pairs_ = (segmentBlocks_ + pairBlocks - 1) / pairBlocks;
     const uint32_t steps = pairs_ * tiling_.chunks;
-    if (tiling_.hasBias) {
+    if (hasTable_) {
       AscendC::WaitFlag<AscendC::HardEvent::M_MTE2>(TABLE_FREE);
     }
     if (tiling_.resident) {
@@ -383,7 +409,7 @@ class PatchEmbedMultiply {
     }
     const uint32_t pair = step / tiling_.chunks;
     WaitForRounds(pair + 1);
-    if (step == 0 && tiling_.hasBias) {
+    if (step == 0 && hasTable_) {
       AscendC::DataCopy(bias1_.Get<float>(), biasGm_[column_], groupBlocks_ * PATCH_EMBED_SIDE);
     }
     const uint32_t row = (segmentBegin_ + pair * 2 * tiling_.tileBlocks) * PATCH_EMBED_SIDE;
@@ -466,7 +492,7 @@ class PatchEmbedMultiply {
     const uint32_t half = (ChunkBlocks(chunk) + 1) / 2;
     const uint32_t halves = ChunkBlocks(chunk) > 1 ? 2 : 1;
     AscendC::WaitFlag<AscendC::HardEvent::MTE2_MTE1>(slot);
-    if (step == 0 && tiling_.hasBias) {
+    if (step == 0 && hasTable_) {
       AscendC::DataCopy(biasTable_.Get<float>(), bias1_.Get<float>(), groupBlocks_ * PATCH_EMBED_SIDE);
     }
     for (uint32_t tile = 0; tile < tiles; ++tile) {
@@ -488,7 +514,7 @@ class PatchEmbedMultiply {
         }
         AscendC::SetFlag<AscendC::HardEvent::MTE1_M>(rowSlot_);
         AscendC::WaitFlag<AscendC::HardEvent::MTE1_M>(rowSlot_);
-        Accumulate(h, depth, chunk % tiling_.sumChunks == 0 && h == 0, chunk == 0 && tiling_.hasBias);
+        Accumulate(h, depth, chunk % tiling_.sumChunks == 0 && h == 0, chunk == 0 && hasTable_);
         AscendC::SetFlag<AscendC::HardEvent::M_MTE1>(ROWS_FREE + rowSlot_);
         if (tile == tiles - 1) {
           AscendC::SetFlag<AscendC::HardEvent::M_MTE1>(WEIGHT_FREE + h);
@@ -496,10 +522,10 @@ class PatchEmbedMultiply {
         rowSlot_ = (rowSlot_ + 1) % ROW_SLOTS;
       }
       if ((chunk + 1) % tiling_.sumChunks == 0 || chunk == tiling_.chunks - 1) {
-        StoreTile(pair, chunk >= tiling_.sumChunks);
+        StoreTile(pair, chunk >= tiling_.sumChunks || (tiling_.hasBias && !hasTable_));
       }
     }
-    if (chunk == 0 && pair == pairs_ - 1 && tiling_.hasBias) {
+    if (chunk == 0 && pair == pairs_ - 1 && hasTable_) {
       AscendC::SetFlag<AscendC::HardEvent::M_MTE2>(TABLE_FREE);
     }
   }
@@ -549,7 +575,7 @@ class PatchEmbedMultiply {
     }
   }
 
-  // Writes a tile out, or adds it to what a sum over smaller k has left there.
+  // Writes a tile out, or adds it to what is there: bias, and sums over smaller k.
   __aicore__ inline void StoreTile(uint32_t pair, bool add) {
     const uint32_t row = (segmentBegin_ + (2 * pair + tile_) * tiling_.tileBlocks) * PATCH_EMBED_SIDE;
     AscendC::FixpipeParamsV220 params;
@@ -586,6 +612,7 @@ class PatchEmbedMultiply {
   AscendC::TBuf<AscendC::TPosition::CO1> result_;
   PatchEmbedTiling tiling_;
   uint32_t pitch_;
+  bool hasTable_;         // of bias; a result of floats holds it from the start
   uint32_t rounds_ = 0;   // seen so far
   uint32_t allowed_ = 1;  // that the vector cores may gather
   uint32_t slot_ = 0;     // of rows in L1, at a task's first step
@@ -613,7 +640,7 @@ __aicore__ inline void PatchEmbed(GM_ADDR pixels, GM_ADDR weight, GM_ADDR bias, 
   }
   if ASCEND_IS_AIV {
     PatchEmbedGather<P, T> op;
-    op.Init(pipe, pixels, bias, rowIndex, workspace, tiling);
+    op.Init(pipe, pixels, bias, rowIndex, out, workspace, tiling);
     op.Process();
   }
 }

@@ -173,7 +173,7 @@ Launch<PatchEmbedTiling> tile_patch_embed(const PatchEmbedShape& shape, const Ch
   t.groups = cut.groups;
   t.segments = cut.segments;
   t.chunks = cut.chunks;
-  // A sum in float over all of k would round twice as much as torch's, which are cut as well.
+  // A sum in float over all of k would round twice as much as torch's, which is cut as well.
   t.sumChunks =
       type_size == 4 ? std::max(1u, kLongestSum * type_size / kBlock / problem.chunk_blocks(cut)) : t.chunks;
   t.tileBlocks = cut.tile_blocks;
@@ -185,7 +185,7 @@ Launch<PatchEmbedTiling> tile_patch_embed(const PatchEmbedShape& shape, const Ch
   choose_vector_tile(t, size_of(shape.pixel_type), type_size, chip);
 
   t.biasOffset = uint64_t{t.rowBlocks} * t.kBlocks * kFractal;
-  const uint64_t bias = shape.has_bias ? uint64_t{t.columnBlocks} * kSide * 4 : 0;
+  const uint64_t bias = shape.has_bias && type_size == 2 ? uint64_t{t.columnBlocks} * kSide * 4 : 0;
   const uint32_t tasks = t.groups * t.segments;
   return {std::min(static_cast<uint32_t>(chip.cube_cores), tasks), t.biasOffset + bias, t};
 }
