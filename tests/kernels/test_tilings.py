@@ -106,3 +106,42 @@ def test_a_shape_must_have_its_names(op):
         operators.tiling(op, "910B1")
     with pytest.raises(ValueError, match="unknown chip"):
         operators.tiling(op, "310P")
+
+
+L1 = 512 * 1024 - 256
+FRACTAL = 512  # bytes
+
+
+@settings(max_examples=200)
+@given(
+    rows=st.integers(1, 30000) | st.sampled_from((1, 16, 17, 10**6)),
+    k=st.integers(1, 5000) | st.sampled_from((1176, 30011, 65520)),
+    hidden=st.integers(1, 3000) | st.sampled_from((1280, 100000)),
+    dtype=st.integers(0, 2),
+    cast=st.booleans(),
+    chip=st.sampled_from(sim.chips()),
+)
+def test_patch_embed_fits(rows, k, hidden, dtype, cast, chip):
+    shape = {"pixel_rows": rows, "pixel_stride": k, "rows": rows, "k": k, "hidden": hidden, "type": dtype}
+    shape |= {"pixel_type": 0 if cast else dtype, "index_bytes": 8, "has_bias": True}
+    tiling = operators.tiling("patch_embed", chip, **shape)
+    fields = tiling.fields
+    cores = {"910B1": 24, "910B2": 24, "910B3": 20, "910B4": 20}[chip]
+    assert tiling.blocks == min(cores, fields["groups"] * fields["segments"])
+    assert fields["weightBytes"] + 2 * fields["rowBytes"] + fields["biasBytes"] <= L1
+    assert 2 * (fields["inBytes"] + fields["outBytes"]) <= UB
+    group, chunk = -(-fields["columnBlocks"] // fields["groups"]), -(-fields["kBlocks"] // fields["chunks"])
+    step = -(-chunk // 2)
+    assert group * 64 <= 1024  # the bias table
+    assert group * step * FRACTAL <= 64 * 1024 // 2  # L0B
+    assert fields["tileBlocks"] * step * FRACTAL <= 64 * 1024 // 3  # L0A
+    assert fields["tileBlocks"] * group * 1024 <= 128 * 1024 // 2  # L0C
+    assert tiling.workspace_bytes >= fields["rowBlocks"] * fields["kBlocks"] * FRACTAL
+
+
+@pytest.mark.parametrize(("name", "value"), [("rows", -1), ("hidden", 0), ("k", 0), ("k", 65521), ("rows", 2**31)])
+def test_what_no_patch_embed_tiling_serves_is_refused(name, value):
+    shape = {"pixel_rows": 9, "pixel_stride": 9, "rows": 9, "k": 9, "hidden": 9, "type": 2, "pixel_type": 2}
+    shape |= {"index_bytes": 0, "has_bias": False, name: value}
+    with pytest.raises(ValueError, match=rf"patch_embed: no tiling for {name} {value}: expected .* to .*"):
+        operators.tiling("patch_embed", "910B1", **shape)
