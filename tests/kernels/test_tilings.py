@@ -145,3 +145,60 @@ def test_what_no_patch_embed_tiling_serves_is_refused(name, value):
     shape |= {"index_bytes": 0, "has_bias": False, name: value}
     with pytest.raises(ValueError, match=rf"patch_embed: no tiling for {name} {value}: expected .* to .*"):
         operators.tiling("patch_embed", "910B1", **shape)
+
+
+L0 = 64 * 1024  # bytes of L0A and of L0B
+
+
+def attention_shape(**changes) -> dict:
+    shape = {"tokens": 4096, "heads": 16, "kv_heads": 16, "segments": 64, "dim": 80, "value_dim": 80} | changes
+    for name, heads, width in (("q", "heads", "dim"), ("k", "kv_heads", "dim"), ("v", "kv_heads", "value_dim"),
+                               ("out", "heads", "value_dim")):  # fmt: skip
+        shape.setdefault(f"{name}_token_stride", shape[heads] * shape[width])
+        shape.setdefault(f"{name}_head_stride", shape[width])
+    return {"type": 2, "wide_lengths": False, "scale": 0.1} | shape
+
+
+@settings(max_examples=500)
+@given(
+    dim=st.integers(1, 256),
+    value_dim=st.integers(1, 256),
+    heads=st.integers(1, 128),
+    tokens=st.sampled_from((1, 2, 47, 4096, 10**6)),
+    chip=st.sampled_from(sim.chips()),
+)
+def test_window_attention_fits(dim, value_dim, heads, tokens, chip):
+    shape = attention_shape(tokens=tokens, heads=heads, kv_heads=heads, dim=dim, value_dim=value_dim)
+    tiling = operators.tiling("window_attention", chip, **shape)
+    cores = {"910B1": 24, "910B2": 24, "910B3": 20, "910B4": 20}[chip]
+    f = tiling.fields
+    assert 1 <= tiling.blocks <= cores
+    assert 2 * (2 * f["qkSlotBytes"] + f["vSlotBytes"] + f["pSlotBytes"]) <= L1
+    width, value_width = -(-dim // 16) * 16, f["pieces"] * f["pieceWidth"]
+    # Two slots each of L0A and L0B: rows of q and of weights, a block of keys and of values; L0C: two of each result.
+    assert 64 * width * 2 <= L0 / 2
+    assert f["tile"] * max(width, value_width, f["tile"]) * 2 <= L0 / 2
+    assert 64 * f["tile"] * 4 <= 32 * 1024
+    assert f["tile"] * value_width * 4 <= 64 * 1024
+    # A chunk of UB holds eight rows of scores, and a vector core's half of a tile of results.
+    assert f["keys"] <= 1024
+    assert f["keys"] % (2 * f["tile"]) == 0
+    assert f["tile"] / 2 * value_width * 4 <= 32 * 1024
+    assert f["slotRows"] >= f["tile"] >= 64
+    assert tiling.workspace_bytes == tiling.blocks * (3 * f["scoreBytes"] + 2 * f["outBytes"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"type": 0}, "float32"),
+        ({"dim": 258}, "head size 258: expected 1 to 256"),
+        ({"value_dim": 300}, "head size of v 300"),
+        ({"kv_heads": 3}, "16 heads over 3"),
+        ({"q_token_stride": 70000}, "token stride of q 70000: expected 0 to 65535"),
+        ({"segments": -1}, "segments -1"),
+    ],
+)
+def test_window_attention_without_a_tiling(changes, words):
+    with pytest.raises(ValueError, match=words):
+        operators.tiling("window_attention", "910B1", **attention_shape(**changes))

@@ -86,7 +86,7 @@ class AttentionCube {
     const uint32_t rows = AttentionRoundUp(step.rows, ATTENTION_FRACTAL);
     AscendC::LocalTensor<T> q1 = Acquire(q1_, qSlots_);
     LoadHeads(q1, q, step.heads, step.rows, tiling_.dim, rows, rows * width_);
-    ClearLastRows(q1, step.rows, step.heads * width_);
+    ClearRest(q1, step.rows, step.heads * width_);
     Announce(qSlots_);
     AscendC::LocalTensor<T> k1 = Acquire(k1_, kSlots_);
     LoadShared(k1, k, step.head, step.heads, step.rows, tiling_.dim, rows, rows * width_);
@@ -122,7 +122,7 @@ class AttentionCube {
         AttentionHeads<T> rows = q;
         rows.data = q.data[uint64_t{step.row + sub * step.SubRows()} * q.tokenStride];
         LoadHeads(q1, rows, 1, count, tiling_.dim, AttentionRoundUp(count, ATTENTION_FRACTAL), 0);
-        ClearLastRows(q1, count, width_);
+        ClearRest(q1, count, width_);
         Announce(qSlots_);
         Take(q1_, qSlots_, sub);
       }
@@ -320,12 +320,11 @@ class AttentionCube {
       LoadShared(v1[piece * tiling_.pieceWidth * padded], src, head, heads, rows, tiling_.pieceIn, padded,
                  padded * valueWidth_);
     }
-    if (padded != rows && columns == tiling_.pieceWidth) {
-      Clear(v1[rows * ATTENTION_FRACTAL], heads * valueWidth_ / ATTENTION_FRACTAL, padded - rows, rows);
-    } else if (padded != rows) {
+    if (columns == tiling_.pieceWidth) {
+      ClearRest(v1, rows, heads * valueWidth_);
+    } else {
       for (uint32_t i = 0; i < heads * tiling_.pieces; ++i) {
-        Clear(v1[i * tiling_.pieceWidth * padded + rows * ATTENTION_FRACTAL], columns / ATTENTION_FRACTAL,
-              padded - rows, rows);
+        ClearRest(v1[i * tiling_.pieceWidth * padded], rows, columns);
       }
     }
     if (columns != tiling_.pieceWidth) {
@@ -335,10 +334,11 @@ class AttentionCube {
     }
   }
 
-  // A single row in the last fractal would be a vector to Mmad: zeros make it a matrix.
-  __aicore__ inline void ClearLastRows(const AscendC::LocalTensor<T>& dst, uint32_t rows, uint32_t columns) {
-    if (rows % ATTENTION_FRACTAL != 1) return;
-    Clear(dst[rows * ATTENTION_FRACTAL], columns / ATTENTION_FRACTAL, ATTENTION_FRACTAL - 1, rows);
+  // Zeros in the rows that fill up the last fractal: they take part in products.
+  __aicore__ inline void ClearRest(const AscendC::LocalTensor<T>& dst, uint32_t rows, uint32_t columns) {
+    const uint32_t padded = AttentionRoundUp(rows, ATTENTION_FRACTAL);
+    if (padded == rows) return;
+    Clear(dst[rows * ATTENTION_FRACTAL], columns / ATTENTION_FRACTAL, padded - rows, rows);
   }
 
   // ---- L1 to L0, Mmad ----
@@ -361,9 +361,6 @@ class AttentionCube {
     AscendC::LoadData(dst, src, params);
   }
 
-  // Mmad takes a matrix of one row for a vector.
-  __aicore__ inline uint32_t MmadRows(uint32_t rows) { return rows == 1 ? ATTENTION_FRACTAL : rows; }
-
   // Scores of `rows` rows of q from `row` on and `keys` keys, into GM.
   __aicore__ inline void ScoreBlock(const AscendC::GlobalTensor<float>& dst, uint32_t pitch,
                                     const AscendC::LocalTensor<T>& q1, uint32_t allRows, uint32_t row,
@@ -379,7 +376,7 @@ class AttentionCube {
     const int32_t slot = static_cast<int32_t>(score_);
     AscendC::LocalTensor<float> c = c_.Get<float>()[score_ * (L0C_SLOT / sizeof(float))];
     AscendC::MmadParams mmad;
-    mmad.m = MmadRows(rows);
+    mmad.m = AttentionRoundUp(rows, ATTENTION_FRACTAL);
     mmad.n = keys;
     mmad.k = width_;
     AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(slot);
@@ -452,7 +449,7 @@ class AttentionCube {
       AscendC::DataCopy(p1[step.heads > 1 ? first / step.rows * padded * padded : first * ATTENTION_FRACTAL],
                         weightsGm_[from], params);
     }
-    ClearLastRows(p1, step.rows, step.heads * padded);
+    ClearRest(p1, step.rows, step.heads * padded);
     Announce(pSlots_);
     return Take(p1_, pSlots_);
   }
@@ -481,7 +478,7 @@ class AttentionCube {
         LoadHeads(p1[first * ATTENTION_FRACTAL], src, 1, count, columns, padded, 0);
       }
     }
-    ClearLastRows(p1, rows, step.heads * columns);
+    ClearRest(p1, rows, step.heads * columns);
     Announce(pSlots_);
     return Take(p1_, pSlots_);
   }
@@ -511,7 +508,7 @@ class AttentionCube {
     LoadMatrix(RightSlot(), v1, allKeys, key, keys, valueWidth_);
     AscendC::SetFlag<AscendC::HardEvent::MTE1_M>(static_cast<int32_t>(l0_));
     AscendC::MmadParams mmad;
-    mmad.m = MmadRows(rows);
+    mmad.m = AttentionRoundUp(rows, ATTENTION_FRACTAL);
     mmad.n = valueWidth_;
     mmad.k = keys;
     mmad.cmatrixInitVal = isFirst;

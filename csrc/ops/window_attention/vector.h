@@ -167,12 +167,13 @@ class AttentionVector {
     for (uint32_t row = 0; row < count; row += most) {
       const uint32_t rows = AttentionMin(most, count - row);
       AscendC::LocalTensor<float> x = CopyIn(scoresGm_[tile + row * pitch], rows * pitch);
-      MaskKeys(x, rows, step.keys, pitch);
+      TakeSign(x, rows * pitch);
+      MaskKeys(x, rows, step.keys, pitch, MINUS_INFINITY);
       if (isWhole) {
-        WeighWhole(x, rows, pitch);
+        WeighWhole(x, rows, step.keys, pitch);
       } else {
         WeighPart(x, OfTile(AttentionUb::MAXIMA, tile_)[row], OfTile(AttentionUb::SUMS, tile_)[row],
-                  before[row], rows, pitch);
+                  before[row], rows, step.keys, pitch);
       }
       if (step.isShort) {
         StoreFractals(step, x, tile * WEIGHTS_PER_SCORE, row, rows);
@@ -208,10 +209,11 @@ class AttentionVector {
   }
 
   // Rows of which all keys are here.
-  __aicore__ inline void WeighWhole(const AscendC::LocalTensor<float>& x, uint32_t rows, uint32_t pitch) {
+  __aicore__ inline void WeighWhole(const AscendC::LocalTensor<float>& x, uint32_t rows, uint32_t keys,
+                                    uint32_t pitch) {
     AscendC::LocalTensor<float> ofRows = At<float>(AttentionUb::ROWS);
     math_.template Reduce<true>(ofRows, x, rows, pitch);
-    Exponentiate(x, ofRows, rows, pitch);
+    Exponentiate(x, ofRows, rows, keys, pitch);
     math_.template Reduce<false>(ofRows, x, rows, pitch);
     // Reciprocal is too coarse for a denominator.
     AscendC::Div(ofRows, At<float>(AttentionUb::ONES), ofRows, static_cast<int32_t>(rows));
@@ -223,11 +225,12 @@ class AttentionVector {
   __aicore__ inline void WeighPart(const AscendC::LocalTensor<float>& x,
                                    const AscendC::LocalTensor<float>& maxima,
                                    const AscendC::LocalTensor<float>& sums,
-                                   const AscendC::LocalTensor<float>& before, uint32_t rows, uint32_t pitch) {
+                                   const AscendC::LocalTensor<float>& before, uint32_t rows, uint32_t keys,
+                                   uint32_t pitch) {
     math_.template Reduce<true>(maxima, x, rows, pitch);
     AscendC::Max(maxima, maxima, before, static_cast<int32_t>(rows));
     AscendC::PipeBarrier<PIPE_V>();
-    Exponentiate(x, maxima, rows, pitch);
+    Exponentiate(x, maxima, rows, keys, pitch);
     math_.template Reduce<false>(sums, x, rows, pitch);
   }
 
@@ -248,24 +251,27 @@ class AttentionVector {
     AscendC::PipeBarrier<PIPE_V>();
   }
 
-  // Lanes past the last key count as minus infinity. A negative scale turns the order of scores round: from
-  // here on scores have its sign and the scale is its magnitude.
+  // A negative scale turns the order of scores round: from here on scores have its sign and the scale is its
+  // magnitude.
+  __aicore__ inline void TakeSign(const AscendC::LocalTensor<float>& x, uint32_t count) {
+    if (tiling_.scale >= 0) return;
+    AscendC::Muls(x, x, -1.0f, static_cast<int32_t>(count));
+    AscendC::PipeBarrier<PIPE_V>();
+  }
+
+  // Fills the lanes past the last key.
   __aicore__ inline void MaskKeys(const AscendC::LocalTensor<float>& x, uint32_t rows, uint32_t keys,
-                                  uint32_t pitch) {
-    if (tiling_.scale < 0) {
-      AscendC::Muls(x, x, -1.0f, static_cast<int32_t>(rows * pitch));
-      AscendC::PipeBarrier<PIPE_V>();
-    }
+                                  uint32_t pitch, int32_t bits) {
     if (keys == pitch) return;
     uint64_t mask[2] = {~uint64_t{0} << (keys % ATTENTION_LANES), 0};
-    AscendC::Duplicate(x[pitch - ATTENTION_LANES].ReinterpretCast<int32_t>(), MINUS_INFINITY, mask,
+    AscendC::Duplicate(x[pitch - ATTENTION_LANES].ReinterpretCast<int32_t>(), bits, mask,
                        static_cast<uint8_t>(rows), 1, static_cast<uint8_t>(pitch / 8));
     AscendC::PipeBarrier<PIPE_V>();
   }
 
   // x = exp((x - maxima) * scale): scaled last, so that the exponent is never above zero.
   __aicore__ inline void Exponentiate(const AscendC::LocalTensor<float>& x,
-                                      const AscendC::LocalTensor<float>& maxima, uint32_t rows,
+                                      const AscendC::LocalTensor<float>& maxima, uint32_t rows, uint32_t keys,
                                       uint32_t pitch) {
     const int32_t count = static_cast<int32_t>(rows * pitch);
     math_.template Apply<true>(x, maxima, rows, pitch, pitch);
@@ -273,6 +279,8 @@ class AttentionVector {
     AscendC::PipeBarrier<PIPE_V>();
     AscendC::Exp(x, x, count);
     AscendC::PipeBarrier<PIPE_V>();
+    // Minus infinity times a scale of zero is NaN.
+    if (magnitude_ == 0) MaskKeys(x, rows, keys, pitch, 0);
   }
 
   // ---- results of several blocks of keys ----
