@@ -99,7 +99,7 @@ void add_rotary_qkv(py::module_& module) {
       SHAPE(tokens) SHAPE(heads) SHAPE(dim) SHAPE(in_dim) SHAPE(out_dim) SHAPE(qkv_stride) SHAPE(cos_stride)
       SHAPE(sin_stride) SHAPE(table_step) SHAPE(type) SHAPE(table_type) SHAPE(interleaved)
       TILING(tileTokens) TILING(tileHeads) TILING(denseIn) TILING(denseOut) TILING(inPitch) TILING(outPitch)
-      TILING(rowPitch) TILING(tablePitch) TILING(gathered) TILING(gatherSelf) TILING(lanes) TILING(lanePitch)
+      TILING(rowPitch) TILING(tablePitch) TILING(gathered) TILING(swapped) TILING(gatherSelf) TILING(lanes) TILING(lanePitch)
       TILING(anglePitch) TILING(slots) TILING(passTokens) TILING(inPlace) TILING(inBytes) TILING(tableBytes) TILING(outBytes) TILING(wideBytes)
       TILING(selfBytes) TILING(partnerBytes) TILING(sumBytes) TILING(castBytes) TILING(angleBytes)
       TILING(indexBytes));

@@ -49,7 +49,7 @@ EQUIVALENT = [
     Equivalent(LATER, "harmless", "sync moved", "", ("",), ("SetFlag", "CrossCoreSetFlag")),
     Equivalent(NOTHING_AFTER, "harmless", "sync moved", "rotary_qkv", ("(slot);",), ("WaitFlag",)),
     Equivalent(FIRST_USE, "harmless", "sync moved", "rotary_qkv", ("(slot_);",), ("WaitFlag",), first_only=True),
-    Equivalent(BESIDE, "harmless", "sync moved", "rotary_qkv", ("MTE2_V>", "MTE3_V>"), ("WaitFlag",)),
+    Equivalent(BESIDE, "harmless", "sync moved", "rotary_qkv", ("MTE2_V>", "MTE3_V>", "S_V>"), ("WaitFlag",)),
     Equivalent(BESIDE, "harmless", "sync moved", "rotary_qkv", ("PipeBarrier<PIPE_V>",)),
 ]
 

@@ -15,10 +15,11 @@ PER_FAMILY = 6  # of each class in each kernel, when not everything runs
 SYNCS = ("SetFlag", "WaitFlag", "PipeBarrier", "CrossCoreSetFlag", "CrossCoreWaitFlag", "SyncAll")
 QUEUES = ("AllocTensor", "EnQue", "DeQue", "FreeTensor")
 MOVES = ("DataCopy", "DataCopyPad", "LoadData", "Fixpipe")
-TWO_SOURCES = ("Add", "Sub", "Mul", "Div", "Max", "MulAddDst", "Mmad")
+TWO_SOURCES = ("Add", "Sub", "Mul", "Div", "Max", "MulAddDst", "Or", "Mmad")
 COMPUTES = (
     *TWO_SOURCES,
     *("Adds", "Muls", "Axpy", "LeakyRelu", "Exp", "Cast", "Copy", "Gather", "Brcb", "Duplicate"),
+    *("ShiftLeft", "ShiftRight"),
     *("WholeReduceSum", "BlockReduceMax", "BlockReduceSum"),
 )
 FAMILIES = [

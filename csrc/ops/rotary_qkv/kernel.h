@@ -139,7 +139,9 @@ class RotaryQkv {
       const uint32_t other = !isReal ? 0 : t_.interleaved ? lane ^ 1 : second ? pair : inSecond_ + pair;
       const uint32_t angle = !isReal ? 0 : t_.interleaved ? lane / 2 * t_.tableStep : pair;
       const bool isFirst = t_.interleaved ? lane % 2 == 0 : !second;
-      partnerIndex_.SetValue(lane, static_cast<int32_t>(other * sizeof(float)));
+      if (!t_.swapped) {
+        partnerIndex_.SetValue(lane, static_cast<int32_t>(other * sizeof(float)));
+      }
       tableIndex_.SetValue(lane, static_cast<int32_t>(angle * sizeof(float)));
       sign_.SetValue(lane, isFirst ? -1.0f : 1.0f);
       if (t_.gatherSelf) {
@@ -147,7 +149,7 @@ class RotaryQkv {
       }
     }
     // What lies between heads is gathered too, and not used.
-    for (uint32_t lane = t_.lanes; lane < t_.lanePitch; ++lane) {
+    for (uint32_t lane = t_.lanes; lane < t_.lanePitch && !t_.swapped; ++lane) {
       partnerIndex_.SetValue(lane, 0);
       if (t_.gatherSelf) {
         selfIndex_.SetValue(lane, 0);
@@ -155,7 +157,9 @@ class RotaryQkv {
     }
     AscendC::SetFlag<AscendC::HardEvent::S_V>(EVENT_ID0);
     AscendC::WaitFlag<AscendC::HardEvent::S_V>(EVENT_ID0);
-    RepeatForHeads(partnerIndex_, 2 * t_.tileHeads, t_.lanePitch);
+    if (!t_.swapped) {
+      RepeatForHeads(partnerIndex_, 2 * t_.tileHeads, t_.lanePitch);
+    }
     if (t_.gatherSelf) {
       RepeatForHeads(selfIndex_, pieces_ * t_.tileHeads, t_.outPitch);
     }
@@ -264,6 +268,11 @@ class RotaryQkv {
 
   // `tokens` of the tile, from `first` on.
   __aicore__ inline void Pass(uint32_t first, uint32_t tokens) {
+    if constexpr (WIDENS) {
+      if (t_.swapped) {
+        SwapNeighbours(first, tokens);
+      }
+    }
     Widen(first, tokens);
     WidenTables(first, tokens);
     if (t_.gathered) {
@@ -288,6 +297,29 @@ class RotaryQkv {
                       AscendC::RoundMode::CAST_RINT, length);
       }
     }
+  }
+
+  // Partners of interleaved pairs of 16 bits are the other half of a 32-bit word: turn the words by 16 bits,
+  // in what will be wide_, and widen them.
+  __aicore__ inline void SwapNeighbours(uint32_t first, uint32_t tokens) {
+    const uint32_t length = 2 * heads_ * t_.inPitch;
+    const AscendC::LocalTensor<uint32_t> left = wide_.template ReinterpretCast<uint32_t>();
+    const AscendC::LocalTensor<uint32_t> right = left[tokens * length / 2];
+    for (uint32_t token = 0; token < tokens; ++token) {
+      const AscendC::LocalTensor<uint32_t> words =
+          in_[slot_][(first + token) * t_.rowPitch].template ReinterpretCast<uint32_t>();
+      const int32_t count = static_cast<int32_t>(length / 2);
+      AscendC::ShiftLeft(left[token * length / 2], words, static_cast<uint32_t>(16), count);
+      AscendC::ShiftRight(right[token * length / 2], words, static_cast<uint32_t>(16), count);
+    }
+    AscendC::PipeBarrier<PIPE_V>();
+    const AscendC::LocalTensor<uint16_t> swapped = left.template ReinterpretCast<uint16_t>();
+    AscendC::Or(swapped, swapped, right.template ReinterpretCast<uint16_t>(),
+                static_cast<int32_t>(tokens * length));
+    AscendC::PipeBarrier<PIPE_V>();
+    AscendC::Cast(partner_, left.template ReinterpretCast<T>(), AscendC::RoundMode::CAST_NONE,
+                  tokens * length);
+    AscendC::PipeBarrier<PIPE_V>();
   }
 
   // Numbers and results in float, wherever they come from and go.
@@ -320,7 +352,10 @@ class RotaryQkv {
       sin_ = sin;
     }
     if constexpr (WIDENS) {
-      AscendC::PipeBarrier<PIPE_V>();
+      if (sizeof(U) == 2 ||
+          !t_.swapped) {  // else only Rotate needs what was cast, and Gather's barrier comes first
+        AscendC::PipeBarrier<PIPE_V>();
+      }
     }
     if (!t_.gathered) {
       AscendC::Muls(angles_, sin_, -1.0f, tokens * t_.tablePitch);
@@ -335,7 +370,9 @@ class RotaryQkv {
       Pick(angles_[size + token * t_.anglePitch], sin_[row], tableIndex_, t_.lanes);
       const Floats numbers = numbers_[token * numbersPitch_];
       const uint32_t partners = 2 * heads_ * t_.lanePitch;
-      Pick(partner_[token * partners], numbers, partnerIndex_, partners);
+      if (!t_.swapped) {
+        Pick(partner_[token * partners], numbers, partnerIndex_, partners);
+      }
       if (t_.gatherSelf) {
         const uint32_t selves = pieces_ * heads_ * t_.outPitch;
         Pick(self_[token * selves], numbers, selfIndex_, selves);

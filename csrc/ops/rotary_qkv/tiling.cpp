@@ -58,6 +58,7 @@ RotaryQkvTiling plan(const RotaryQkvShape& shape) {
   t.interleaved = shape.interleaved;
   // Halves are found by address where both start on a 32-byte boundary as floats.
   t.gathered = t.interleaved || t.inDim / 2 % 8 || t.outDim / 2 % 8;
+  t.swapped = t.interleaved && t.type != 0;
   t.gatherSelf = t.gathered && !t.interleaved && !same_layout(t);
   return t;
 }
@@ -97,7 +98,7 @@ uint32_t lay_out(RotaryQkvTiling& t, uint32_t tokens, uint32_t heads) {
   t.angleBytes = t.gathered ? 2 * pass * t.anglePitch * 4 : pass * t.tablePitch * 4;
   t.indexBytes = 0;
   if (t.gathered) {
-    t.indexBytes = (2 * heads * t.lanePitch + 2 * t.anglePitch) * 4;
+    t.indexBytes = ((t.swapped ? 0 : 2 * heads * t.lanePitch) + 2 * t.anglePitch) * 4;
     if (t.gatherSelf) t.indexBytes += pieces * heads * t.outPitch * 4;
   }
   return t.slots * (t.inBytes + t.tableBytes + t.outBytes) + t.wideBytes + t.selfBytes + t.partnerBytes +

@@ -34,6 +34,7 @@ struct RotaryQkvTiling {
 
   // How a pair's partner is found.
   uint32_t gathered;    // by index, into lanes in the order of the result; else by address, half by half
+  uint32_t swapped;     // gathered, but partners come from turning 32-bit words
   uint32_t gatherSelf;  // the numbers themselves too
   uint32_t lanes;       // gathered: lanes of a head; tables have as many
   uint32_t lanePitch;   // gathered: of partners' heads
