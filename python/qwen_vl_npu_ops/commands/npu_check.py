@@ -65,7 +65,7 @@ def examine(time_limit: float) -> NpuReport:
     """Check every operator's kernel, keep the verdict, and say what is live from now on."""
     where = npu.platform()
     able = npu.kernels_built() and where.chip in npu.supported_chips()
-    checks = [row for op in npu.OPERATORS for row in _in_process(op, time_limit)] if able else []
+    checks = _check_all(time_limit) if able else []
     record = None
     if checks and all(row.passed for row in checks):
         record = str(npu.save_record(where)) if where.known else None
@@ -114,11 +114,18 @@ def _end(process: subprocess.Popen[Any]) -> None:
         process.wait(10)
 
 
-def _in_process(op: str, time_limit: float) -> list[Check]:
-    found = _run("check", op, time_limit)
-    if isinstance(found, str):
-        return [Check(op, "all", "all", False, None, None, found)]
-    return [Check(**row) for row in found]
+def _check_all(time_limit: float) -> list[Check]:
+    checks: list[Check] = []
+    for op in npu.OPERATORS:
+        found = _run("check", op, time_limit)
+        if isinstance(found, str):
+            # The device may be stuck, and what comes after it would say nothing about its own kernel.
+            return [
+                *checks,
+                Check(op, "all", "all", False, None, None, f"{found}; the operators after it were not run"),
+            ]
+        checks += [Check(**row) for row in found]
+    return checks
 
 
 def _captured(op: str, time_limit: float) -> str:
