@@ -23,9 +23,9 @@ def test_arguments_of_unlike_devices_are_refused(on_virtual_npu):
     on_virtual_npu("unlike_devices", **ON)
 
 
-@pytest.mark.parametrize("kernels", ["off"])
-def test_the_whole_tower(on_virtual_npu, kernels):
-    on_virtual_npu("tower", QWEN_VL_NPU_OPS_KERNELS=kernels)
+@pytest.mark.parametrize(("kernels", "dtype"), [("off", "float32"), ("off", "float16")])
+def test_the_whole_tower(on_virtual_npu, kernels, dtype):
+    on_virtual_npu("tower", dtype, QWEN_VL_NPU_OPS_KERNELS=kernels)
 
 
 @pytest.mark.parametrize("kind", ["hang", "skip"])

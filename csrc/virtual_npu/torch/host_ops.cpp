@@ -67,9 +67,13 @@ void replay_work(void* pointer) {
   const Work* work = static_cast<Work*>(pointer);
   const c10::InferenceMode inference;
   Stack stack = work->arguments;
-  work->op.callBoxed(stack);
-  for (size_t i = 0; i < work->results.size(); ++i)
-    if (work->results[i].defined()) work->results[i].copy_(stack[i].toTensor());
+  try {
+    work->op.callBoxed(stack);
+    for (size_t i = 0; i < work->results.size(); ++i)
+      if (work->results[i].defined()) work->results[i].copy_(stack[i].toTensor());
+  } catch (const c10::Error& error) {
+    throw std::runtime_error(work->op.schema().name() + ": " + error.what_without_backtrace());
+  }
 }
 
 void run_work(void* pointer) {
