@@ -3,7 +3,7 @@
 import pytest
 
 ON = {"QWEN_VL_NPU_OPS_KERNELS": "on"}
-OPERATORS = ("rotary_qkv", "window_attention")
+OPERATORS = ("rotary_qkv", "window_attention", "rotary_window_attention", "patch_embed")
 
 
 @pytest.mark.parametrize("op", OPERATORS)
@@ -23,7 +23,7 @@ def test_arguments_of_unlike_devices_are_refused(on_virtual_npu):
     on_virtual_npu("unlike_devices", **ON)
 
 
-@pytest.mark.parametrize(("kernels", "dtype"), [("off", "float32"), ("off", "float16")])
+@pytest.mark.parametrize(("kernels", "dtype"), [("off", "float32"), ("off", "float16"), ("on", "float16")])
 def test_the_whole_tower(on_virtual_npu, kernels, dtype):
     on_virtual_npu("tower", dtype, QWEN_VL_NPU_OPS_KERNELS=kernels)
 
