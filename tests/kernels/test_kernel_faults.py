@@ -13,9 +13,10 @@ import torch
 
 from kernels.on_chip import as_tuple
 from ops.samples import Rotary
+from ops.test_patch_embed import make
 from qwen_vl_npu_ops import ops
 from qwen_vl_npu_ops import sim as simulator
-from sim.faults import BESIDE, FIRST_USE, LATER, NOTHING_AFTER, Equivalent, chosen, plants
+from sim.faults import BESIDE, FIRST_USE, LATER, NOTHING_AFTER, SPARE, Equivalent, chosen, plants
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,15 @@ SCENARIOS = [
     rotary("interleaved", torch.float16, lengths=(26,), interleaved=True, out_head_dim=96),
     rotary("by index", torch.float16, lengths=(26,), head_dim=72, out_head_dim=80, table_dtype=None),
     rotary("in float32", torch.float32, lengths=(22,), out_head_dim=96),
+    Scenario(
+        "patch_embed",
+        "patch_embed",
+        lambda: make(200, 100, 40, torch.bfloat16, pixel_dtype=torch.float32, bias=True, index=torch.arange(1, 201)),
+    ),
 ]
+
+UNUSED = "a small case leaves the end of the buffer unused"
+TIMES_ZERO = "what is left there is a number in this case, and meets the zeros that fill the weights up"
 
 EQUIVALENT = [
     Equivalent(LATER, "harmless", "sync moved", "", ("",), ("SetFlag", "CrossCoreSetFlag")),
@@ -51,6 +60,19 @@ EQUIVALENT = [
     Equivalent(FIRST_USE, "harmless", "sync moved", "rotary_qkv", ("(slot_);",), ("WaitFlag",), first_only=True),
     Equivalent(BESIDE, "harmless", "sync moved", "rotary_qkv", ("MTE2_V>", "MTE3_V>", "S_V>"), ("WaitFlag",)),
     Equivalent(BESIDE, "harmless", "sync moved", "rotary_qkv", ("PipeBarrier<PIPE_V>",)),
+    Equivalent(
+        NOTHING_AFTER,
+        "harmless",
+        "sync moved",
+        "patch_embed",
+        ("(slot);", "+ slot);", "(TABLE_FREE);", "(GROUP_FREE);"),
+        ("WaitFlag",),
+    ),
+    Equivalent(FIRST_USE, "harmless", "sync moved", "patch_embed", ("ROWS_FREE + rowSlot_",), ("WaitFlag",), True),
+    Equivalent(FIRST_USE, "harmless", "queue sync dropped", "patch_embed", ("",), ("AllocTensor",), first_only=True),
+    Equivalent(SPARE, "harmless", "queue misuse", "patch_embed", ("",), ("FreeTensor",), first_only=True),
+    Equivalent(UNUSED, "harmless", "buffer shrunk", "patch_embed", ("2_,", "result_,", "biasTable_,", "1_,")),
+    Equivalent(TIMES_ZERO, "harmless", "not executed", "patch_embed", ("PER_BLOCK], Bits(0)",), ("Duplicate",)),
 ]
 
 
