@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from kernels.on_chip import as_tuple
-from ops.samples import Rotary
+from ops.samples import Attention, Rotary
 from ops.test_patch_embed import make
 from qwen_vl_npu_ops import ops
 from qwen_vl_npu_ops import sim as simulator
@@ -39,6 +39,10 @@ def rotary(name: str, dtype: torch.dtype, **case) -> Scenario:
     return Scenario(f"rotary_qkv {name}", "rotary_qkv", lambda: Rotary(heads=16, **case).make(dtype))
 
 
+def window(name: str, dtype: torch.dtype, **case) -> Scenario:
+    return Scenario(f"window_attention {name}", "window_attention", lambda: Attention(**case).make(dtype), 1)
+
+
 SCENARIOS = [
     rotary("by halves", torch.bfloat16, lengths=(44,)),
     rotary("interleaved", torch.float16, lengths=(26,), interleaved=True, out_head_dim=96),
@@ -49,9 +53,16 @@ SCENARIOS = [
         "patch_embed",
         lambda: make(200, 100, 40, torch.bfloat16, pixel_dtype=torch.float32, bias=True, index=torch.arange(1, 201)),
     ),
+    window("short segments", torch.bfloat16, lengths=(17, 30, 40, 33, 64), heads=4),
+    window("long segments", torch.float16, lengths=(1100, 150), heads=1, head_dim=32),
 ]
 
 UNUSED = "a small case leaves the end of the buffer unused"
+ROOM = "slots have room for the largest task that the shape allows, this one is smaller"
+BITS = "the instruction takes a mask of bits, it has no count"
+ANOTHER = "another barrier comes before the bytes are used"
+SAME_VALUES = "its values are all the same, or nobody uses those lanes"
+INVARIANT = "a softmax is the same whatever is subtracted from its scores"
 TIMES_ZERO = "what is left there is a number in this case, and meets the zeros that fill the weights up"
 
 EQUIVALENT = [
@@ -73,6 +84,17 @@ EQUIVALENT = [
     Equivalent(SPARE, "harmless", "queue misuse", "patch_embed", ("",), ("FreeTensor",), first_only=True),
     Equivalent(UNUSED, "harmless", "buffer shrunk", "patch_embed", ("2_,", "result_,", "biasTable_,", "1_,")),
     Equivalent(TIMES_ZERO, "harmless", "not executed", "patch_embed", ("PER_BLOCK], Bits(0)",), ("Duplicate",)),
+    Equivalent(FIRST_USE, "harmless", "sync moved", "window_attention", ("",), ("WaitFlag",), first_only=True),
+    Equivalent(NOTHING_AFTER, "harmless", "sync moved", "window_attention", ("(slot);", "+ slot);"), ("WaitFlag",)),
+    Equivalent(BESIDE, "harmless", "sync moved", "window_attention", ("",), ("WaitFlag", "CrossCoreWaitFlag")),
+    Equivalent(BESIDE, "harmless", "sync moved", "window_attention", ("PipeBarrier<PIPE_V>",)),
+    Equivalent(ANOTHER, "harmless", "sync dropped", "window_attention", ("PipeBarrier<PIPE_V>",)),
+    Equivalent(ROOM, "harmless", "buffer shrunk", "window_attention", ("InitBuffer",)),
+    Equivalent(BITS, "harmless", "count beyond the buffer", "window_attention", ("[pitch - ATTENTION_LANES]",)),
+    Equivalent(SAME_VALUES, "harmless", "address shifted", "window_attention", ("Duplicate(", "ONES")),
+    Equivalent(SAME_VALUES, "harmless", "not executed", "window_attention", ("Duplicate(",)),
+    Equivalent(INVARIANT, "harmless", "address shifted", "window_attention", ("BlockReduceMax", "Sub(x")),
+    Equivalent(INVARIANT, "harmless", "not executed", "window_attention", ("BlockReduceMax",)),
 ]
 
 
