@@ -70,7 +70,7 @@ def test_paths_exist(name):
         assert (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize("command", ["encode", "doctor"])
+@pytest.mark.parametrize("command", ["encode", "doctor", "sim"])
 def test_options_exist(run, command):
     text = " ".join(re.findall(rf"qwen-vl-npu-ops {command}([^`]*)", page("README.md")))
     options = run(command, "--help").stdout
