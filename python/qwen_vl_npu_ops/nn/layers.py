@@ -161,6 +161,18 @@ class AscendQwen2_5_VisionRotaryEmbedding(nn.Module):
         return torch.outer(torch.arange(seqlen, dtype=torch.float32, device="cpu"), self.inv_freq)
 
 
+class PatchProjection(nn.Module):
+    """The weight of a Conv3d whose kernel is as large as its stride, `[out, in, depth, height, width]`: a matrix.
+
+    Not an `nn.Conv3d`: torch_npu moves the weights of those into a private layout, where the device allows it.
+    """
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(shape))
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # as Conv3d's
+
+
 class AscendQwen2_5_VisionPatchEmbed(nn.Module):
     """Projects each row of pixels, one patch of `temporal_patch_size` frames, to `hidden_size`. No bias."""
 
@@ -177,9 +189,7 @@ class AscendQwen2_5_VisionPatchEmbed(nn.Module):
         self.in_channels = _checks.positive_int("in_channels", in_channels)
         self.hidden_size = _checks.positive_int("hidden_size", hidden_size)
         self.patch_dim = in_channels * temporal_patch_size * patch_size**2
-        kernel = (temporal_patch_size, patch_size, patch_size)
-        # Only the parameter is used: a kernel as large as its stride is a matrix product.
-        self.proj = nn.Conv3d(in_channels, hidden_size, kernel_size=kernel, stride=kernel, bias=False)
+        self.proj = PatchProjection(hidden_size, in_channels, temporal_patch_size, patch_size, patch_size)
         self.requires_grad_(False)
 
     def forward(self, x: Tensor, row_index: Tensor | None = None) -> Tensor:
