@@ -61,7 +61,11 @@ def environment(package: str, venv: Path) -> dict[str, str]:
 
 def run(*command: object, **environment: str) -> str:
     return subprocess.run(
-        [str(word) for word in command], check=True, text=True, stdout=subprocess.PIPE, env={**os.environ, **environment}
+        [str(word) for word in command],
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **environment},
     ).stdout
 
 

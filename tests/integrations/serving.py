@@ -2,12 +2,14 @@
 
 import contextlib
 import json
-import os
+import socket
+from pathlib import Path
 
 import torch
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
 from vllm.config import DeviceConfig, ModelConfig, ParallelConfig, VllmConfig, set_current_vllm_config
 from vllm.distributed import init_distributed_environment, initialize_model_parallel
+from vllm.model_executor.model_loader.utils import initialize_model
 
 # Two heads of 80 for each of two ranks; both kinds of layers.
 VISION = {
@@ -45,6 +47,12 @@ MODEL = {
 }
 
 
+def free_address():
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
 def vision_config(**changes):
     return Qwen2_5_VLVisionConfig(**{**VISION, **changes})
 
@@ -62,16 +70,24 @@ def config(size=1, **others):
     )
 
 
-def model_config(folder, content=MODEL, **options):
-    """vLLM's configuration of a model whose config.json is `content`."""
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "config.json"), "w") as file:
-        json.dump(content, file)
-    with open(os.path.join(folder, "generation_config.json"), "w") as file:
-        json.dump({}, file)
-    return ModelConfig(
-        model=str(folder), skip_tokenizer_init=True, dtype="float32", max_model_len=256, seed=0, **options
-    )
+def model(folder, content=MODEL, model_class=None, size=1, split_qkv=False, prefix="visual.", **options):
+    """The model that vLLM builds for a config.json, with random weights in its tower.
+
+    Args:
+        model_class: None lets vLLM's registry choose.
+        options: of vLLM's ModelConfig.
+    """
+    Path(folder).mkdir(exist_ok=True)
+    (Path(folder) / "config.json").write_text(json.dumps(content))
+    options = {"dtype": "float32", "max_model_len": 256, "seed": 0, "skip_tokenizer_init": True, **options}
+    settings = config(size, model_config=ModelConfig(model=str(folder), **options))
+    with default_dtype(settings.model_config.dtype):
+        built = initialize_model(settings, model_class=model_class).eval().requires_grad_(False)
+    named = [(prefix + name, value) for name, value in checkpoint(split_qkv).items()]
+    loaded = built.load_weights(iter(named))
+    own = {name for name, _ in built.named_parameters() if name.startswith("visual.")}
+    assert loaded == own
+    return built
 
 
 def build(factory, dtype=torch.float32, **options):
@@ -94,8 +110,7 @@ def checkpoint(split_qkv=False, seed=0, dtype=torch.float32):
     """Random weights of the tower, by Hugging Face's names; q, k and v in one tensor or in three."""
     from towers import transformers_tower
 
-    sizes = {name: value for name, value in VISION.items()}
-    state = dict(transformers_tower(sizes, seed=seed, dtype=dtype).state_dict())
+    state = dict(transformers_tower(VISION, seed=seed, dtype=dtype).state_dict())
     if split_qkv:
         for name in [name for name in state if ".attn.qkv." in name]:
             for letter, part in zip("qkv", state.pop(name).chunk(3), strict=True):

@@ -3,11 +3,10 @@
 import pytest
 import serving
 import torch
-from compare import assert_within_budget
-from conftest import free_address
 from towers import batch, clip, fp64_tower, photo, refuses, relative_rms
 from vllm.model_executor.models import qwen2_5_vl as theirs
 
+from compare import assert_within_budget
 from qwen_vl_npu_ops.integrations import vllm as ours
 from qwen_vl_npu_ops.plan import VisionPlan
 
@@ -21,7 +20,7 @@ INPUTS = {
 
 @pytest.fixture(scope="session", autouse=True)
 def _world():
-    serving.join_world(address=free_address())
+    serving.join_world(address=serving.free_address())
 
 
 def towers(dtype, split_qkv=False):

@@ -1,0 +1,50 @@
+"""One rank of test_vllm_parallel.py: python parallel_worker.py MODE RANK SIZE ADDRESS FOLDER."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "nn")]
+
+import serving
+from towers import batch, clip, photo
+from vllm.model_executor.models import qwen2_5_vl as theirs
+from vllm.plugins import load_general_plugins
+
+from qwen_vl_npu_ops.integrations import vllm as ours
+
+
+@torch.inference_mode()
+def main(mode, rank, size, address, folder):
+    torch.set_num_threads(1)
+    load_general_plugins()
+    serving.join_world(rank, size, address)
+    results = {}
+    for kind, model_class in {"ours": None, "theirs": theirs.Qwen2_5_VLForConditionalGeneration}.items():
+        model = serving.model(
+            Path(folder) / f"model-{rank}", model_class=model_class, size=size, mm_encoder_tp_mode=mode
+        )
+        assert isinstance(model, ours.AscendQwen2_5_VLForConditionalGeneration) == (kind == "ours")
+        heads = model.visual.blocks[0].attn.num_attention_heads_per_partition
+        assert heads == (serving.VISION["num_heads"] if mode == "data" else serving.VISION["num_heads"] // size)
+        results[kind] = [*images(model), *videos(model)]
+    torch.save(results, Path(folder) / f"{mode}-{size}-{rank}.pt")
+
+
+def images(model):
+    pixels, grids = batch(photo("coffee", 120, 201), photo("astronaut", 171, 131), photo("rocket", 61, 87))
+    return model._process_image_input(
+        {"type": "pixel_values", "pixel_values": pixels, "image_grid_thw": torch.tensor(grids)}
+    )
+
+
+def videos(model):
+    pixels, grids = clip(4, 99, 130)  # one item: data parallelism leaves a rank without any
+    return model._process_video_input(
+        {"type": "pixel_values_videos", "pixel_values_videos": pixels, "video_grid_thw": torch.tensor(grids)}
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
