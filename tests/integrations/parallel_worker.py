@@ -3,11 +3,8 @@
 import sys
 from pathlib import Path
 
-import torch
-
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "nn")]
-
 import serving
+import torch
 from towers import batch, clip, photo
 from vllm.model_executor.models import qwen2_5_vl as theirs
 from vllm.plugins import load_general_plugins

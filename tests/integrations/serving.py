@@ -6,6 +6,9 @@ import socket
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast, Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
 from vllm.config import DeviceConfig, ModelConfig, ParallelConfig, VllmConfig, set_current_vllm_config
 from vllm.distributed import init_distributed_environment, initialize_model_parallel
@@ -78,6 +81,7 @@ def model(folder, content=MODEL, model_class=None, size=1, split_qkv=False, pref
         options: of vLLM's ModelConfig.
     """
     Path(folder).mkdir(exist_ok=True)
+    save_processor(folder)
     (Path(folder) / "config.json").write_text(json.dumps(content))
     options = {"dtype": "float32", "max_model_len": 256, "seed": 0, "skip_tokenizer_init": True, **options}
     settings = config(size, model_config=ModelConfig(model=str(folder), **options))
@@ -88,6 +92,16 @@ def model(folder, content=MODEL, model_class=None, size=1, split_qkv=False, pref
     own = {name for name, _ in built.named_parameters() if name.startswith("visual.")}
     assert loaded == own
     return built
+
+
+def save_processor(folder):
+    """The smallest one that reads a Qwen2.5-VL prompt: vLLM takes the pixels' mean and deviation from it."""
+    special = {301: "<|image_pad|>", 302: "<|video_pad|>", 303: "<|vision_start|>", 304: "<|vision_end|>"}
+    words = {special.get(i, f"w{i}"): i for i in range(TEXT["vocab_size"])}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel(words, unk_token="w0")), unk_token="w0", bos_token="w1", eos_token="w2"
+    )
+    Qwen2_5_VLProcessor(Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor()).save_pretrained(folder)
 
 
 def build(factory, dtype=torch.float32, **options):

@@ -1,5 +1,6 @@
 """Tensor parallelism and data parallelism of the encoder, on ranks of their own over gloo."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ def run(mode, size, folder):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         for rank in range(size)
     ]
