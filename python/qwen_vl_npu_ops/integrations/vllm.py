@@ -213,7 +213,7 @@ class AscendQwen2_5_VLForConditionalGeneration(theirs.Qwen2_5_VLForConditionalGe
         if self.visual is not None:
             loaded: set[str] = super().load_weights(weights)
             return loaded
-        loader = AutoWeightsLoader(self, skip_prefixes=["visual."])
+        loader = AutoWeightsLoader(self, ignore_unexpected_prefixes=["visual."])
         return set(loader.load_weights(weights, mapper=self.hf_to_vllm_mapper))
 
 
