@@ -47,13 +47,18 @@ test-asan: $(VENV)/.stamp
 
 # Real releases of vLLM, vLLM-Ascend and transformers, in an environment on top of this one.
 INTEGRATIONS = build/integrations
-IN_VLLM = VLLM_PLUGINS=cpu_for_tests,qwen_vl_npu_ops $(INTEGRATIONS)/venv/bin/python -m pytest
+IN_INTEGRATIONS = $(INTEGRATIONS)/venv/bin/python -m pytest
+VLLM_TESTS = $(addprefix tests/integrations/test_vllm_,tower.py models.py parallel.py)
 test-integrations: build $(INTEGRATIONS)/.stamp
-	PYTHONPATH=$(INTEGRATIONS)/vllm-0.31:tests/integrations/cpu_platform $(IN_VLLM) tests/integrations/test_vllm_*.py
-	PYTHONPATH=$(INTEGRATIONS)/vllm-0.23:tests/integrations/cpu_platform $(IN_VLLM) tests/integrations/test_vllm_*.py
+	for version in 0.31 0.23; do \
+		VLLM_PLUGINS=cpu_for_tests,qwen_vl_npu_ops PYTHONPATH=$(INTEGRATIONS)/vllm-$$version:tests/integrations/cpu_platform \
+			$(IN_INTEGRATIONS) $(VLLM_TESTS) || exit 1; \
+	done
+	PYTHONPATH=$(INTEGRATIONS)/vllm-0.23:$(INTEGRATIONS)/ascend-0.23 \
+		$(IN_INTEGRATIONS) tests/integrations/test_vllm_ascend.py
 	for version in 4.57 5; do \
 		PYTHONPATH=$(INTEGRATIONS)/transformers-$$version \
-			$(INTEGRATIONS)/venv/bin/python -m pytest tests/integrations/test_transformers.py || exit 1; \
+			$(IN_INTEGRATIONS) tests/integrations/test_transformers.py || exit 1; \
 	done
 
 $(INTEGRATIONS)/.stamp: tests/integrations/requirements.txt tests/integrations/environment.py $(VENV)/.stamp

@@ -73,11 +73,12 @@ def config(size=1, **others):
     )
 
 
-def model(folder, content=MODEL, model_class=None, size=1, split_qkv=False, prefix="visual.", **options):
+def model(folder, content=MODEL, model_class=None, size=1, split_qkv=False, prefix="visual.", prepare=None, **options):
     """The model that vLLM builds for a config.json, with random weights in its tower.
 
     Args:
         model_class: None lets vLLM's registry choose.
+        prepare: called with vLLM's configuration before the model is built, as a worker would.
         options: of vLLM's ModelConfig.
     """
     Path(folder).mkdir(exist_ok=True)
@@ -85,6 +86,8 @@ def model(folder, content=MODEL, model_class=None, size=1, split_qkv=False, pref
     (Path(folder) / "config.json").write_text(json.dumps(content))
     options = {"dtype": "float32", "max_model_len": 256, "seed": 0, "skip_tokenizer_init": True, **options}
     settings = config(size, model_config=ModelConfig(model=str(folder), **options))
+    if prepare is not None:
+        prepare(settings)
     with default_dtype(settings.model_config.dtype):
         built = initialize_model(settings, model_class=model_class).eval().requires_grad_(False)
     named = [(prefix + name, value) for name, value in checkpoint(split_qkv).items()]

@@ -96,6 +96,16 @@ def test_batches_in_turn_do_not_mix(fp32):
         assert torch.equal(fp32[1](*inputs[i]), alone[i])
 
 
+def test_nothing_is_read_from_the_device():
+    """On the meta device whatever looks at a tensor's contents raises."""
+    _, tower = towers(torch.float32)
+    pixels, grids = INPUTS["photos and a video"]()
+    metadata = tower.prepare_encoder_metadata(grids)
+    metadata = {n: v.to("meta") if v is not None and v.dim() else v for n, v in metadata.items()}
+    rows = tower.to("meta")(pixels.to("meta"), None, encoder_metadata=metadata)
+    assert rows.shape == (len(pixels) // 4, tower.out_hidden_size)
+
+
 # vLLM's encoder graphs: fixed buffers, cu_seqlens with the end point repeated, rows behind the last one.
 def captured(tower, pixels, grids, *, rows):
     capture_grids = [[1, 2, rows // 2]]

@@ -44,15 +44,15 @@ class FusedVisionAttention:
         max_seqlen: Any = None,
         sequence_lengths: Any = None,
     ) -> Tensor:
-        """`x [T, 1, C]` -> `[T, 1, C]`.
+        """`x [T, C]` or `[T, 1, C]` -> the same shape.
 
         Args:
             cu_seqlens: int32 [segments + 1], cumulative, on x's device; repeated end points are fine.
             rotary_pos_emb_cos, rotary_pos_emb_sin: [T, D/2], or None for no rotary.
             max_seqlen, sequence_lengths: what vLLM's own back ends need; any value gives the same result.
         """
-        if x.dim() != 3 or x.shape[1] != 1:
-            raise ValueError(f"x: expected shape [T, 1, C], all images in one sequence, got {list(x.shape)}")
+        if x.dim() != 2 and (x.dim() != 3 or x.shape[1] != 1):
+            raise ValueError(f"x: expected shape [T, C] or [T, 1, C], one sequence of all images, got {list(x.shape)}")
         heads, head_dim = self.num_attention_heads_per_partition, self.hidden_size_per_attention_head  # type: ignore[attr-defined]
         qkv = self._packed_qkv(self.qkv(x)[0])  # type: ignore[attr-defined]
         if rotary_pos_emb_cos is None or rotary_pos_emb_sin is None:
@@ -62,15 +62,15 @@ class FusedVisionAttention:
             context = ops.rotary_window_attention(
                 qkv, rotary_pos_emb_cos, rotary_pos_emb_sin, cu_seqlens, heads, head_dim
             )
-        output: Tensor = self.proj(context.unsqueeze(1))[0]  # type: ignore[attr-defined]
+        output: Tensor = self.proj(context.view(*x.shape[:-1], -1))[0]  # type: ignore[attr-defined]
         return output
 
     def _packed_qkv(self, qkv: Tensor) -> Tensor:
-        """`[T, 1, 3*H*D]` as the layer gives it -> `[T, 3*H*D]`, this rank's q heads, then k, then v."""
+        """`[..., 3*H*D]` as the layer gives it -> `[T, 3*H*D]`, this rank's q heads, then k, then v."""
         # Qwen2-VL's layer is cut along q, k and v together, so that a rank does not get its own heads of each.
         if self.tp_size > 1 and hasattr(self, "split_qkv"):  # type: ignore[attr-defined]
             return torch.cat([part.flatten(1) for part in self.split_qkv(qkv)], dim=-1)
-        return qkv.flatten(0, 1)
+        return qkv.flatten(0, -2)
 
 
 class AscendQwen2_5_VisionAttention(FusedVisionAttention, theirs.Qwen2_5_VisionAttention):  # type: ignore[misc]
@@ -169,7 +169,6 @@ class AscendQwen2_5_VisionTransformer(theirs.Qwen2_5_VisionTransformer):  # type
         weight = self.patch_embed.proj.weight
         pixels = ADAPTERS[vllm_plugin.version()](self, x)
         hidden = ops.patch_embed(pixels, weight, row_index=self._row_index(encoder_metadata["window_index"]))
-        hidden = hidden.unsqueeze(1)
         for layer, block in enumerate(self.blocks):
             cu_seqlens, max_seqlen = full if layer in self.fullatt_block_indexes else window
             hidden = block(
