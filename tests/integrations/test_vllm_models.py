@@ -228,7 +228,9 @@ def test_registering_again_changes_nothing(caplog):
 
 
 def test_disabled():
-    output = in_a_process("import vllm.logger" + SHOW, QWEN_VL_NPU_OPS_DISABLE="1")
+    output = in_a_process(
+        'import logging, vllm.logger; logging.basicConfig(level="INFO")' + SHOW, QWEN_VL_NPU_OPS_DISABLE="1"
+    )
     assert set(shown(output).values()) == {"vllm"}
     assert "vLLM keeps its own vision towers" in output
 
