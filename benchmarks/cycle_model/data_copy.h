@@ -12,7 +12,15 @@ struct CycleCopyTiling {
   uint32_t rounds;  // times each part is read
 };
 
-// Calls copy(first element, columns) for the tiles of a core.
+// The rows of this core.
+__aicore__ inline AscendC::GlobalTensor<half> OwnRows(GM_ADDR x, const CycleCopyTiling& tiling) {
+  const uint64_t share = uint64_t(tiling.rows) * tiling.n;
+  AscendC::GlobalTensor<half> gm;
+  gm.SetGlobalBuffer((__gm__ half*)x + AscendC::GetBlockIdx() * share, share);
+  return gm;
+}
+
+// Calls copy.Run(first element, columns) for the tiles of a core.
 template <typename Copy>
 __aicore__ inline void ForTiles(const CycleCopyTiling& tiling, Copy& copy) {
   const uint32_t width = tiling.n / tiling.parts;

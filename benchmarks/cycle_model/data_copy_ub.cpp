@@ -5,8 +5,7 @@ class CycleCopyToUb {
  public:
   __aicore__ inline CycleCopyToUb(GM_ADDR x, const CycleCopyTiling& tiling) {
     tiling_ = tiling;
-    const uint64_t share = uint64_t(tiling.rows) * tiling.n;
-    gm_.SetGlobalBuffer((__gm__ half*)x + AscendC::GetBlockIdx() * share, share);
+    gm_ = OwnRows(x, tiling);
     pipe_.InitBuffer(buffer_, tiling.tileM * tiling.tileN * sizeof(half));
   }
 
