@@ -44,6 +44,15 @@ TORCH_LIBRARY(qwen_vl_npu_ops, m) {
     const auto isas = qwen_vl_npu_ops::available_isas();
     return std::vector<std::string>(isas.begin(), isas.end());
   });
+  // Checks of contents alone, for the simulated chip, whose operators do without as an NPU's do.
+  m.def("_check_cu_seqlens(str op, Tensor cu_seqlens, int tokens) -> ()",
+        [](const std::string& op, const at::Tensor& cu_seqlens, int64_t tokens) {
+          qwen_vl_npu_ops::checked_cu_seqlens(op.c_str(), cu_seqlens, tokens, cu_seqlens.device());
+        });
+  m.def("_check_row_index(str op, Tensor row_index, int rows) -> ()",
+        [](const std::string& op, const at::Tensor& row_index, int64_t rows) {
+          qwen_vl_npu_ops::checked_row_index(op.c_str(), row_index, rows, row_index.device());
+        });
 }
 
 namespace {

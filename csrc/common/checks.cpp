@@ -154,6 +154,19 @@ std::optional<std::vector<int64_t>> checked_cu_seqlens(const char* op, const at:
   return contents;
 }
 
+std::optional<std::vector<int64_t>> checked_row_index(const char* op, const at::Tensor& row_index,
+                                                      int64_t rows, at::Device device) {
+  check_indices(op, "row_index", row_index, device);
+  QVNO_EXPECT(row_index.dim() == 1, op, "row_index", "one dimension", c10::str("shape ", row_index.sizes()));
+  const auto contents = contents_to_check(row_index);
+  for (size_t i = 0; contents && i < contents->size(); ++i) {
+    const int64_t row = (*contents)[i];
+    QVNO_EXPECT(row >= 0 && row < rows, op, "row_index", c10::str("rows from 0 to ", rows - 1, " of pixels"),
+                c10::str(row, " at index ", i));
+  }
+  return contents;
+}
+
 float checked_scale(const char* op, std::optional<double> scale, int64_t head_dim) {
   if (!scale) return static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
   const float value = static_cast<float>(*scale);

@@ -62,6 +62,10 @@ std::optional<std::vector<int64_t>> contents_to_check(const at::Tensor& indices)
 std::optional<std::vector<int64_t>> checked_cu_seqlens(const char* op, const at::Tensor& cu_seqlens,
                                                        int64_t tokens, at::Device device);
 
+// The contents of row_index [out_rows], if they are to be checked: each from 0 to rows - 1.
+std::optional<std::vector<int64_t>> checked_row_index(const char* op, const at::Tensor& row_index,
+                                                      int64_t rows, at::Device device);
+
 // scale, or head_dim^-0.5 where it is none; a NaN or infinite scale is a ValueError.
 float checked_scale(const char* op, std::optional<double> scale, int64_t head_dim);
 

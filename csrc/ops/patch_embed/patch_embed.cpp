@@ -35,19 +35,6 @@ struct PatchEmbed {
   bool has_index() const { return row_index.defined(); }
 };
 
-std::optional<std::vector<int64_t>> checked_row_index(const at::Tensor& row_index, int64_t tokens,
-                                                      at::Device device) {
-  check_indices(kOp, "row_index", row_index, device);
-  QVNO_EXPECT(row_index.dim() == 1, kOp, "row_index", "one dimension", c10::str("shape ", row_index.sizes()));
-  auto rows = contents_to_check(row_index);
-  for (size_t i = 0; rows && i < rows->size(); ++i) {
-    const int64_t row = (*rows)[i];
-    QVNO_EXPECT(row >= 0 && row < tokens, kOp, "row_index",
-                c10::str("rows from 0 to ", tokens - 1, " of pixels"), c10::str(row, " at index ", i));
-  }
-  return rows;
-}
-
 PatchEmbed checked(const at::Tensor& pixels, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                    const std::optional<at::Tensor>& row_index) {
   PatchEmbed e;
@@ -75,7 +62,7 @@ PatchEmbed checked(const at::Tensor& pixels, const at::Tensor& weight, const std
     e.bias = *bias;
   }
   if (row_index && row_index->defined()) {
-    e.rows = checked_row_index(*row_index, pixels.size(0), pixels.device());
+    e.rows = checked_row_index(kOp, *row_index, pixels.size(0), pixels.device());
     e.row_index = *row_index;
   }
   e.out_rows = e.has_index() ? e.row_index.numel() : pixels.size(0);

@@ -231,22 +231,11 @@ _WORK: dict[str, Callable[[Sequence[Tensor], _Arguments], bounds.Work]] = {
 
 def _check_contents(op: str, a: _Arguments) -> None:
     """What the CPU operators check and a kernel does not."""
+    checks = torch.ops.qwen_vl_npu_ops
     if "cu_seqlens" in a:
-        ends = a["cu_seqlens"].tolist()
-        tokens = (a["qkv"] if "qkv" in a else a["q"]).shape[0]
-        if ends[0] != 0:
-            _fakes._refuse(op, "cu_seqlens", "cumulative lengths that start at 0", f"{ends[0]} at index 0")
-        for i in range(1, len(ends)):
-            if ends[i] < ends[i - 1]:
-                got = f"{ends[i]} after {ends[i - 1]} at index {i}"
-                _fakes._refuse(op, "cu_seqlens", "cumulative lengths that never decrease", got)
-        if ends[-1] > tokens:
-            _fakes._refuse(op, "cu_seqlens", f"a last value of at most {tokens} tokens", ends[-1])
+        checks._check_cu_seqlens(op, a["cu_seqlens"], (a["qkv"] if "qkv" in a else a["q"]).shape[0])
     if a.get("row_index") is not None:
-        rows = a["pixels"].shape[0]
-        for i, row in enumerate(a["row_index"].tolist()):
-            if not 0 <= row < rows:
-                _fakes._refuse(op, "row_index", f"rows from 0 to {rows - 1} of pixels", f"{row} at index {i}")
+        checks._check_row_index(op, a["row_index"], a["pixels"].shape[0])
 
 
 def _marked(tensor: Tensor) -> Tensor:
