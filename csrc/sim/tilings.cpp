@@ -44,6 +44,13 @@ class Binding {
     return *this;
   }
 
+  template <class Part, class Field>
+  Binding& part(const char* name, Part Tiling::* part, Field Part::* field) {
+    getters_.emplace_back(name,
+                          [part, field](const Tiling& tiling) { return py::cast(tiling.*part.*field); });
+    return *this;
+  }
+
   // (blocks, workspace bytes, the tiling's bytes, its fields).
   py::tuple operator()(const std::string& chip_name, const py::kwargs& values) const {
     const Chip* chip = find_chip(chip_name.c_str());
@@ -76,6 +83,8 @@ void add(py::module_& module, const char* op, const Binding<Shape, Tiling>& bind
 
 #define SHAPE(name) .shape(#name, &Shape::name)
 #define TILING(name) .tiling(#name, &Tiling::name)
+#define ATTENTION(name) .part("attention." #name, &Tiling::attention, &WindowAttentionTiling::name)
+#define ROTARY(name) .part("rotary." #name, &Tiling::rotary, &RotaryQkvTiling::name)
 
 void add_patch_embed(py::module_& module) {
   using Shape = PatchEmbedShape;
@@ -129,7 +138,13 @@ void add_rotary_window_attention(py::module_& module) {
       SHAPE(tokens) SHAPE(heads) SHAPE(segments) SHAPE(dim) SHAPE(in_dim) SHAPE(out_dim) SHAPE(qkv_stride)
       SHAPE(cos_stride) SHAPE(sin_stride) SHAPE(out_stride) SHAPE(table_step) SHAPE(type) SHAPE(table_type)
       SHAPE(interleaved) SHAPE(wide_lengths) SHAPE(scale)
-      TILING(fused) TILING(sharedBytes) TILING(rotatedBytes) TILING(ringBytes));
+      TILING(fused) TILING(sharedBytes) TILING(rotatedBytes) TILING(ringBytes)
+      ATTENTION(tile) ATTENTION(keys) ATTENTION(slotRows) ATTENTION(maxRows) ATTENTION(maxScores)
+      ATTENTION(qkSlotBytes) ATTENTION(vSlotBytes) ATTENTION(pSlotBytes) ATTENTION(scoreBytes) ATTENTION(outBytes)
+      ATTENTION(pieces) ATTENTION(pieceWidth)
+      ROTARY(tileTokens) ROTARY(tileHeads) ROTARY(slots) ROTARY(inBytes) ROTARY(tableBytes) ROTARY(outBytes)
+      ROTARY(wideBytes) ROTARY(selfBytes) ROTARY(partnerBytes) ROTARY(sumBytes) ROTARY(castBytes) ROTARY(angleBytes)
+      ROTARY(indexBytes));
   // clang-format on
 }
 

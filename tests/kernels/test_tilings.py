@@ -25,13 +25,16 @@ def buffers(fields: dict) -> int:
     return sum((fields["slots"] if n in SLOTS else 1) * v for n, v in fields.items() if n.endswith("Bytes"))
 
 
+HEADS = st.integers(1, 64) | st.sampled_from((255, 256, 1000, 10**6))
+
+
 @st.composite
-def rotary_shapes(draw) -> dict:
+def rotary_shapes(draw, types=(0, 1, 2), heads=HEADS) -> dict:
     dim = 2 * draw(st.integers(1, 128))
-    dtype = draw(st.integers(0, 2))
+    dtype = draw(st.sampled_from(types))
     return rotary_shape(
         tokens=draw(st.sampled_from((1, 2, 47, 49, 4096, 10**6)) | st.integers(1, 30000)),
-        heads=draw(st.integers(1, 64) | st.sampled_from((255, 256, 1000, 10**6))),
+        heads=draw(heads),
         dim=dim,
         in_dim=2 * draw(st.integers(dim // 2, 128)),
         out_dim=2 * draw(st.integers(dim // 2, 128)),
@@ -148,6 +151,7 @@ def test_what_no_patch_embed_tiling_serves_is_refused(name, value):
 
 
 L0 = 64 * 1024  # bytes of L0A and of L0B
+MAX_STRIDE = 65535  # elements between rows that Nd2Nz reads
 
 
 def attention_shape(**changes) -> dict:
@@ -157,6 +161,25 @@ def attention_shape(**changes) -> dict:
         shape.setdefault(f"{name}_token_stride", shape[heads] * shape[width])
         shape.setdefault(f"{name}_head_stride", shape[width])
     return {"type": 2, "wide_lengths": False, "scale": 0.1} | shape
+
+
+CUBES = {"910B1": 24, "910B2": 24, "910B3": 20, "910B4": 20}
+
+
+def assert_attention_fits(f: dict, dim: int) -> None:
+    """The slots of L1, L0 and UB that the attention kernels lay out for heads of `dim` hold what goes there."""
+    assert 2 * (2 * f["qkSlotBytes"] + f["vSlotBytes"] + f["pSlotBytes"]) <= L1
+    width, value_width = -(-dim // 16) * 16, f["pieces"] * f["pieceWidth"]
+    # Two slots each of L0A and L0B: rows of q and of weights, a block of keys and of values; L0C: two of each result.
+    assert 64 * width * 2 <= L0 / 2
+    assert f["tile"] * max(width, value_width, f["tile"]) * 2 <= L0 / 2
+    assert 64 * f["tile"] * 4 <= 32 * 1024
+    assert f["tile"] * value_width * 4 <= 64 * 1024
+    # A chunk of UB holds eight rows of scores, and a vector core's half of a tile of results.
+    assert f["keys"] <= 1024
+    assert f["keys"] % (2 * f["tile"]) == 0
+    assert f["tile"] / 2 * value_width * 4 <= 32 * 1024
+    assert f["slotRows"] >= f["tile"] >= 64
 
 
 @settings(max_examples=500)
@@ -170,22 +193,78 @@ def attention_shape(**changes) -> dict:
 def test_window_attention_fits(dim, value_dim, heads, tokens, chip):
     shape = attention_shape(tokens=tokens, heads=heads, kv_heads=heads, dim=dim, value_dim=value_dim)
     tiling = operators.tiling("window_attention", chip, **shape)
-    cores = {"910B1": 24, "910B2": 24, "910B3": 20, "910B4": 20}[chip]
     f = tiling.fields
-    assert 1 <= tiling.blocks <= cores
-    assert 2 * (2 * f["qkSlotBytes"] + f["vSlotBytes"] + f["pSlotBytes"]) <= L1
-    width, value_width = -(-dim // 16) * 16, f["pieces"] * f["pieceWidth"]
-    # Two slots each of L0A and L0B: rows of q and of weights, a block of keys and of values; L0C: two of each result.
-    assert 64 * width * 2 <= L0 / 2
-    assert f["tile"] * max(width, value_width, f["tile"]) * 2 <= L0 / 2
-    assert 64 * f["tile"] * 4 <= 32 * 1024
-    assert f["tile"] * value_width * 4 <= 64 * 1024
-    # A chunk of UB holds eight rows of scores, and a vector core's half of a tile of results.
-    assert f["keys"] <= 1024
-    assert f["keys"] % (2 * f["tile"]) == 0
-    assert f["tile"] / 2 * value_width * 4 <= 32 * 1024
-    assert f["slotRows"] >= f["tile"] >= 64
+    assert 1 <= tiling.blocks <= CUBES[chip]
+    assert_attention_fits(f, dim)
     assert tiling.workspace_bytes == tiling.blocks * (3 * f["scoreBytes"] + 2 * f["outBytes"])
+
+
+def rotary_attention_shape(**changes) -> dict:
+    shape = rotary_shape(**changes)
+    shape |= {"segments": 64, "out_stride": shape["heads"] * shape["out_dim"], "wide_lengths": False, "scale": 0.1}
+    return shape | changes
+
+
+@st.composite
+def rotary_attention_shapes(draw) -> dict:
+    shape = draw(rotary_shapes(types=(1, 2), heads=st.integers(1, 100)))
+    width = 3 * shape["heads"] * shape["in_dim"]
+    shape["qkv_stride"] = draw(st.sampled_from((width, width + 24, 2 * width)))
+    return rotary_attention_shape(**shape, wide_lengths=draw(st.booleans()))
+
+
+@settings(max_examples=500)
+@given(shape=rotary_attention_shapes(), chip=st.sampled_from(sim.chips()))
+def test_rotary_window_attention_fits(shape, chip):
+    if shape["tokens"] > 1 and shape["qkv_stride"] > MAX_STRIDE:
+        with pytest.raises(ValueError, match=r"no tiling for token stride of v \d+: expected 0 to 65535"):
+            operators.tiling("rotary_window_attention", chip, **shape)
+        return
+    tiling = operators.tiling("rotary_window_attention", chip, **shape)
+    f = tiling.fields
+    attention, rotary = fields_of("attention", f), fields_of("rotary", f)
+    assert 1 <= tiling.blocks <= CUBES[chip]
+    assert_attention_fits(attention, shape["dim"])
+    assert attention["pieces"] * attention["pieceWidth"] >= max(shape["dim"], shape["out_dim"])
+    assert buffers(rotary) <= UB
+    assert rotary["tileTokens"] >= 1
+    assert 1 <= rotary["tileHeads"] <= shape["heads"]
+    # What all blocks share, then q, k and a place for v of all tokens, or rings where these are rotated task by task.
+    assert f["sharedBytes"] == tiling.blocks * (3 * attention["scoreBytes"] + 2 * attention["outBytes"])
+    assert f["rotatedBytes"] == shape["tokens"] * shape["heads"] * shape["dim"] * 2
+    assert f["ringBytes"] == 4 * 2 * attention["maxRows"] * shape["dim"] * 2
+    rings = f["fused"] * tiling.blocks * f["ringBytes"]
+    assert tiling.workspace_bytes == f["sharedBytes"] + max(3 * f["rotatedBytes"], rings)
+    if f["fused"]:
+        assert not shape["interleaved"]
+        assert shape["dim"] % 16 == shape["in_dim"] % 16 == 0
+
+
+def fields_of(part: str, fields: dict) -> dict:
+    return {name.removeprefix(f"{part}."): value for name, value in fields.items() if name.startswith(f"{part}.")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"type": 0}, "float32: expected float16 or bfloat16"),
+        ({"tokens": -1}, "tokens -1"),
+        ({"tokens": 2**31}, "tokens 2147483648"),
+        ({"heads": 0}, "heads 0: expected 1 to"),
+        ({"segments": 2**31}, "segments 2147483648: expected 0 to"),
+        ({"dim": 0}, "head size 0: expected 1 to 256"),
+        ({"in_dim": 258}, "head size of v 258: expected 80 to 256"),
+        ({"in_dim": 78}, "head size of v 78: expected 80 to 256"),
+        ({"out_dim": 258}, "head size of out 258: expected 80 to 256"),
+        ({"qkv_stride": 65536}, "token stride of v 65536: expected 0 to 65535"),
+        ({"out_stride": 2**31}, "token stride of out 2147483648: expected 0 to"),
+        ({"cos_stride": -1}, "cos_stride -1: expected 0 to"),
+        ({"sin_stride": 2**32}, "sin_stride 4294967296: expected 0 to"),
+    ],
+)
+def test_rotary_window_attention_without_a_tiling(changes, words):
+    with pytest.raises(ValueError, match=f"no tiling for {words}"):
+        operators.tiling("rotary_window_attention", "910B1", **rotary_attention_shape(**changes))
 
 
 @pytest.mark.parametrize(
