@@ -54,7 +54,7 @@ test-integrations: build $(INTEGRATIONS)/.stamp
 		VLLM_PLUGINS=cpu_for_tests,qwen_vl_npu_ops PYTHONPATH=$(INTEGRATIONS)/vllm-$$version:tests/integrations/cpu_platform \
 			$(IN_INTEGRATIONS) $(VLLM_TESTS) || exit 1; \
 	done
-	PYTHONPATH=$(INTEGRATIONS)/vllm-0.23:$(INTEGRATIONS)/ascend-0.23 \
+	VLLM_PLUGINS=cpu_for_tests PYTHONPATH=$(INTEGRATIONS)/vllm-0.23:$(INTEGRATIONS)/ascend-0.23:tests/integrations/cpu_platform \
 		$(IN_INTEGRATIONS) tests/integrations/test_vllm_ascend.py
 	for version in 4.57 5; do \
 		PYTHONPATH=$(INTEGRATIONS)/transformers-$$version \

@@ -68,12 +68,20 @@ def join_world(rank=0, size=1, address="tcp://127.0.0.1:0"):
 
 
 def config(size=1, **others):
-    return VllmConfig(
-        device_config=DeviceConfig(device="cpu"), parallel_config=ParallelConfig(tensor_parallel_size=size), **others
-    )
+    return VllmConfig(device_config=DeviceConfig(), parallel_config=ParallelConfig(tensor_parallel_size=size), **others)
 
 
-def model(folder, content=MODEL, model_class=None, size=1, split_qkv=False, prefix="visual.", prepare=None, **options):
+def model(
+    folder,
+    content=MODEL,
+    model_class=None,
+    size=1,
+    split_qkv=False,
+    prefix="visual.",
+    prepare=None,
+    device="cpu",
+    **options,
+):
     """The model that vLLM builds for a config.json, with random weights in its tower.
 
     Args:
@@ -88,7 +96,7 @@ def model(folder, content=MODEL, model_class=None, size=1, split_qkv=False, pref
     settings = config(size, model_config=ModelConfig(model=str(folder), **options))
     if prepare is not None:
         prepare(settings)
-    with default_dtype(settings.model_config.dtype):
+    with default_dtype(settings.model_config.dtype), torch.device(device):
         built = initialize_model(settings, model_class=model_class).eval().requires_grad_(False)
     named = [(prefix + name, value) for name, value in checkpoint(split_qkv).items()]
     loaded = built.load_weights(iter(named))

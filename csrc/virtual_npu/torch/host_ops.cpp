@@ -193,6 +193,13 @@ std::tuple<at::Tensor, at::Tensor> npu_rms_norm(const at::Tensor& x, const at::T
   return {(wide * rstd * weight.to(at::kFloat)).to(x.scalar_type()), rstd};
 }
 
+std::tuple<at::Tensor, at::Tensor, at::Tensor> npu_add_rms_norm(const at::Tensor& x1, const at::Tensor& x2,
+                                                                const at::Tensor& weight, double eps) {
+  const at::Tensor sum = x1 + x2;
+  const auto [y, rstd] = npu_rms_norm(sum, weight, eps);
+  return {y, rstd, sum};
+}
+
 at::Tensor npu_swiglu(const at::Tensor& x, int64_t dim) {
   const std::vector<at::Tensor> halves = at::chunk(x.to(at::kFloat), 2, dim);
   return (at::silu(halves[0]) * halves[1]).to(x.scalar_type());
@@ -249,14 +256,15 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
         "eq.Scalar", "eq.Tensor", "exp", "ge.Scalar", "ge.Tensor", "gelu", "gelu.out", "gt.Scalar",
         "gt.Tensor", "isfinite", "isnan", "le.Scalar", "le.Tensor", "logical_and", "logical_not", "lt.Scalar",
         "lt.Tensor", "maximum", "minimum", "mul.Scalar", "mul.Tensor", "mul_.Tensor", "mul.out", "ne.Scalar",
-        "ne.Tensor", "neg", "pow.Tensor_Scalar", "reciprocal", "remainder.Scalar", "rsqrt", "rsub.Scalar",
-        "silu", "silu.out", "silu_", "sin", "sqrt", "sub.Scalar", "sub.Tensor", "sub_.Tensor", "where.self",
+        "ne.Tensor", "neg", "pow.Scalar", "pow.Tensor_Scalar", "reciprocal", "remainder.Scalar", "rsqrt",
+        "rsub.Scalar", "silu", "silu.out", "silu_", "sin", "sqrt", "sub.Scalar", "sub.Tensor", "sub_.Tensor",
+        "where.self",
         // along dimensions
         "_softmax", "all", "all.dim", "amax", "amin", "any", "any.dim", "cumsum", "max", "mean.dim", "mean",
         "min", "softmax.int", "sum", "sum.dim_IntList",
         // places
         "cat", "constant_pad_nd", "embedding", "gather", "index.Tensor", "index_copy_", "index_put_",
-        "index_select", "masked_fill.Scalar", "repeat_interleave.self_int", "searchsorted.Tensor",
+        "index_select", "masked_fill.Scalar", "repeat", "repeat_interleave.self_int", "searchsorted.Tensor",
         "bucketize.Tensor", "scatter.src", "stack",
         // products
         "addmm", "baddbmm", "bmm", "matmul", "mm", "scaled_dot_product_attention"})
@@ -265,13 +273,14 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
 
 TORCH_LIBRARY_IMPL(npu, CPU, library) {
   library.impl("npu_rms_norm", npu_rms_norm);
+  library.impl("npu_add_rms_norm", npu_add_rms_norm);
   library.impl("npu_swiglu", npu_swiglu);
   library.impl("npu_rotary_mul", npu_rotary_mul);
 }
 
 TORCH_LIBRARY_IMPL(npu, PrivateUse1, library) {
   library.impl("npu_format_cast", npu_format_cast);
-  for (const char* name : {"npu_rms_norm", "npu_swiglu", "npu_rotary_mul"})
+  for (const char* name : {"npu_rms_norm", "npu_add_rms_norm", "npu_swiglu", "npu_rotary_mul"})
     library.impl(name, torch::CppFunction::makeFromBoxedFunction<&run_on_host>());
 }
 
