@@ -10,6 +10,7 @@ from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLVisionCon
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransformerPretrainedModel
 from vllm.model_executor.models import qwen2_5_vl as theirs
 from vllm.model_executor.models.qwen2_vl import Qwen2VisionTransformer
+from vllm.model_executor.models.vision import run_dp_sharded_mrope_vision_model
 from vllm.plugins import load_general_plugins
 
 from qwen_vl_npu_ops.integrations import vllm as ours
@@ -29,8 +30,9 @@ def main(mode, rank, size, address, folder):
         heads = model.visual.blocks[0].attn.num_attention_heads_per_partition
         assert heads == (serving.VISION["num_heads"] if mode == "data" else serving.VISION["num_heads"] // size)
         results[kind] = [*images(model), *videos(model)]
-    results["theirs"].append(qwen2_vl(size, lambda tower: None))
-    results["ours"].append(qwen2_vl(size, ours.use_our_attention))
+    settings = serving.model_config(Path(folder) / f"model-{rank}", mm_encoder_tp_mode=mode)
+    results["theirs"] += qwen2_vl(size, settings, lambda tower: None)
+    results["ours"] += qwen2_vl(size, settings, ours.use_our_attention)
     torch.save(results, Path(folder) / f"{mode}-{size}-{rank}.pt")
 
 
@@ -48,17 +50,22 @@ def videos(model):
     )
 
 
-def qwen2_vl(size, change):
+def qwen2_vl(size, settings, change):
     """Rows of Qwen2-VL's tower, whose qkv is cut across ranks another way; `change` is done to it first."""
     sizes = {"depth": 2, "embed_dim": 320, "num_heads": 4, "hidden_size": 96, "mlp_ratio": 2}
     torch.manual_seed(0)
     with torch.inference_mode(False):
         state = Qwen2VisionTransformerPretrainedModel._from_config(Qwen2VLVisionConfig(**sizes)).state_dict()
-    tower = serving.build(lambda: Qwen2VisionTransformer(Qwen2VLVisionConfig(**sizes)), size=size)
+    tower = serving.build(
+        lambda: Qwen2VisionTransformer(Qwen2VLVisionConfig(**sizes)), size=size, model_config=settings
+    )
     tower.load_weights(iter(state.items()))
     change(tower)
-    pixels, grids = photo("rocket", 61, 87)
-    return tower(pixels, [list(grid) for grid in grids])
+    pixels, grids = batch(photo("rocket", 61, 87), photo("coffee", 120, 201))
+    grids = [list(grid) for grid in grids]
+    if settings.multimodal_config.mm_encoder_tp_mode == "data":
+        return run_dp_sharded_mrope_vision_model(tower, pixels, grids, rope_type="rope_3d")
+    return tower(pixels, grids).split([t * h * w // 4 for t, h, w in grids])
 
 
 if __name__ == "__main__":

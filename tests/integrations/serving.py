@@ -92,8 +92,7 @@ def model(
     Path(folder).mkdir(exist_ok=True)
     save_processor(folder)
     (Path(folder) / "config.json").write_text(json.dumps(content))
-    options = {"dtype": "float32", "max_model_len": 256, "seed": 0, "skip_tokenizer_init": True, **options}
-    settings = config(size, model_config=ModelConfig(model=str(folder), **options))
+    settings = config(size, model_config=model_config(folder, **options))
     if prepare is not None:
         prepare(settings)
     with default_dtype(settings.model_config.dtype), torch.device(device):
@@ -103,6 +102,11 @@ def model(
     own = {name for name, _ in built.named_parameters() if name.startswith("visual.")}
     assert loaded == own
     return built
+
+
+def model_config(folder, **options):
+    options = {"dtype": "float32", "max_model_len": 256, "seed": 0, "skip_tokenizer_init": True, **options}
+    return ModelConfig(model=str(folder), **options)
 
 
 def save_processor(folder):

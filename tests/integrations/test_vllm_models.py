@@ -157,15 +157,23 @@ QWEN3_VISION = {
 
 
 @pytest.mark.parametrize(
-    ("module", "tower_class", "config_name", "sizes"),
+    ("module", "tower_class", "family", "config_name", "sizes"),
     [
-        ("qwen2_vl", "Qwen2VisionTransformer", "Qwen2VLVisionConfig", QWEN2_VISION),
-        ("qwen3_vl", "Qwen3_VisionTransformer", "Qwen3VLVisionConfig", QWEN3_VISION),
+        ("qwen2_vl", "Qwen2VisionTransformer", "qwen2_vl", "Qwen2VLVisionConfig", QWEN2_VISION),
+        ("qwen3_vl", "Qwen3_VisionTransformer", "qwen3_vl", "Qwen3VLVisionConfig", QWEN3_VISION),
+        (
+            "qwen3_omni_moe_thinker",
+            "Qwen3Omni_VisionTransformer",
+            "qwen3_omni_moe",
+            "Qwen3OmniMoeVisionEncoderConfig",
+            QWEN3_VISION,
+        ),
     ],
 )
-def test_other_towers_with_our_attention(module, tower_class, config_name, sizes):
-    import_path = f"transformers.models.{module}.configuration_{module}"
+def test_other_towers_with_our_attention(module, tower_class, family, config_name, sizes):
+    import_path = f"transformers.models.{family}.configuration_{family}"
     config = getattr(importlib.import_module(import_path), config_name)(**sizes)
+    config.image_size, config.apply_vit_abs_pos_embed = 16 * config.patch_size, True  # only Qwen3-Omni's tower asks
     tower_class = getattr(importlib.import_module(f"vllm.model_executor.models.{module}"), tower_class)
     torch.manual_seed(0)
     with torch.inference_mode(False):
@@ -174,6 +182,8 @@ def test_other_towers_with_our_attention(module, tower_class, config_name, sizes
             parameter.data.normal_(std=0.1)
     grids = [[1, 8, 12], [2, 4, 6]]
     pixels = torch.randn(sum(t * h * w for t, h, w in grids), 3 * 2 * config.patch_size**2)
+    if family == "qwen3_omni_moe":
+        grids = torch.tensor(grids)
     expected = tower(pixels, grids)
     assert not isinstance(tower.blocks[0].attn, ours.FusedVisionAttention)
     ours.use_our_attention(tower)
@@ -198,7 +208,7 @@ def in_a_process(code, **variables):
 SHOW = """
 from vllm.model_executor.models.registry import ModelRegistry
 names = ["Qwen2_5_VLForConditionalGeneration", "Qwen2_5OmniModel"]
-names += ["Qwen2VLForConditionalGeneration", "Qwen3VLForConditionalGeneration"]
+names += ["Qwen2VLForConditionalGeneration", "Qwen3VLForConditionalGeneration", "Qwen3OmniMoeForConditionalGeneration"]
 load_general_plugins()
 import importlib
 import json
@@ -217,6 +227,7 @@ def test_installing_is_enough():
         "Qwen2_5OmniModel": "qwen_vl_npu_ops",
         "Qwen2VLForConditionalGeneration": "vllm",
         "Qwen3VLForConditionalGeneration": "vllm",
+        "Qwen3OmniMoeForConditionalGeneration": "vllm",
     }
 
 
@@ -236,10 +247,10 @@ def test_disabled():
 
 
 def test_other_models_are_opt_in():
-    output = in_a_process(SHOW, QWEN_VL_NPU_OPS_MODELS="qwen3_vl, qwen2_vl,qwen9_vl")
+    output = in_a_process(SHOW, QWEN_VL_NPU_OPS_MODELS="qwen3_vl, qwen2_vl,qwen3_omni,qwen9_vl")
     assert set(shown(output).values()) == {"qwen_vl_npu_ops"}
     assert "qwen9_vl" in output
-    assert "expected names out of qwen2_vl, qwen3_vl" in output
+    assert "expected names out of qwen2_vl, qwen3_vl, qwen3_omni" in output
 
 
 def test_an_unknown_vllm_keeps_its_own():
@@ -264,7 +275,9 @@ def test_the_package_does_not_import_vllm():
     assert done.stdout.strip() == "[]"
 
 
-REGISTERED = {**vllm_plugin.TOWERS, **vllm_plugin.SHARED["qwen2_vl"], **vllm_plugin.SHARED["qwen3_vl"]}
+REGISTERED = {
+    name: ours for models in (vllm_plugin.TOWERS, *vllm_plugin.SHARED.values()) for name, ours in models.items()
+}
 
 
 @pytest.mark.parametrize("name", sorted(set(REGISTERED.values())))

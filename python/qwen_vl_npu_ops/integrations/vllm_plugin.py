@@ -32,6 +32,7 @@ SHARED = {
         "Qwen3VLForConditionalGeneration": "AscendQwen3VLForConditionalGeneration",
         "Qwen3VLMoeForConditionalGeneration": "AscendQwen3VLMoeForConditionalGeneration",
     },
+    "qwen3_omni": {"Qwen3OmniMoeForConditionalGeneration": "AscendQwen3OmniMoeThinkerForConditionalGeneration"},
 }
 
 # vLLM shows what loggers below its own say.
