@@ -39,6 +39,7 @@ TORCH_LIBRARY(qwen_vl_npu_ops, m) {
       "patch_embed_out(Tensor pixels, Tensor weight, Tensor? bias=None, *, Tensor? row_index=None, "
       "Tensor(a!) out) -> ()",
       tags);
+  m.def("linear(Tensor x, Tensor weight, Tensor? bias=None) -> Tensor", tags);
   m.def("cpu_isa() -> str", [] { return std::string(qwen_vl_npu_ops::checked_cpu_kernels().isa); });
   m.def("available_cpu_isas() -> str[]", [] {
     const auto isas = qwen_vl_npu_ops::available_isas();
@@ -90,7 +91,7 @@ void refuse_gradients(const c10::OperatorHandle& op, c10::DispatchKeySet keys, t
 TORCH_LIBRARY_IMPL(qwen_vl_npu_ops, Autograd, m) {
   for (const char* name :
        {"rotary_qkv", "rotary_qkv_out", "window_attention", "window_attention_out", "rotary_window_attention",
-        "rotary_window_attention_out", "patch_embed", "patch_embed_out"}) {
+        "rotary_window_attention_out", "patch_embed", "patch_embed_out", "linear"}) {
     m.impl(name, torch::CppFunction::makeFromBoxedFunction<&refuse_gradients>());
   }
 }

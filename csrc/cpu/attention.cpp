@@ -4,11 +4,10 @@
 #include "cpu/attention.h"
 
 #include <algorithm>
-#include <memory>
-#include <new>
 
 #include "cpu/gemm.h"
 #include "cpu/rotate.h"
+#include "cpu/scratch.h"
 
 namespace qwen_vl_npu_ops::QVNO_ISA {
 namespace {
@@ -16,31 +15,6 @@ namespace {
 constexpr int64_t kPieceQueries = 256;   // queries of one task: they share every packed block of keys
 constexpr int64_t kBlockKeys = 128;      // keys of one block: its scores stay in the inner caches
 constexpr int64_t kPrefetchTokens = 64;  // how far ahead rows are fetched: a window
-
-constexpr int64_t round_up(int64_t n, int64_t multiple) {
-  return (n + multiple - 1) / multiple * multiple;
-}
-
-// Memory of one thread that only grows, a few MiB at most.
-class Scratch {
- public:
-  float* floats(int64_t count) {
-    if (count > capacity_) {
-      capacity_ = 0;
-      data_.reset(new (kAlignment) float[count]);
-      capacity_ = count;
-    }
-    return data_.get();
-  }
-
- private:
-  static constexpr std::align_val_t kAlignment{64};
-  struct Delete {
-    void operator()(float* p) const { operator delete[](p, kAlignment); }
-  };
-  std::unique_ptr<float[], Delete> data_;
-  int64_t capacity_ = 0;
-};
 
 // One call's work on one thread. T is the dtype in memory, Dot how products are formed.
 template <typename T, typename Dot>

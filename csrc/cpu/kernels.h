@@ -11,6 +11,7 @@ struct RotaryQkvParams;
 struct WindowAttentionParams;
 struct RotaryWindowAttentionParams;
 struct GatherRowsParams;
+struct LinearParams;
 
 struct CpuKernels {
   const char* isa;
@@ -27,6 +28,14 @@ struct CpuKernels {
 
   // Tasks are rows.
   void (*gather_rows)(const GatherRowsParams&, int64_t begin, int64_t end);
+
+  // Two steps. Tasks of the first are panels of tokens, laid out in p.panels; tasks of the second are tiles
+  // of the result.
+  int64_t (*linear_panel_floats)(int64_t k);
+  int64_t (*linear_panels)(const LinearParams&);
+  void (*linear_pack)(const LinearParams&, int64_t begin, int64_t end);
+  int64_t (*linear_tasks)(const LinearParams&);
+  void (*linear)(const LinearParams&, int64_t begin, int64_t end);
 };
 
 // The kernels of the best instruction set this machine has, or of the one QWEN_VL_NPU_OPS_ISA names.

@@ -14,6 +14,11 @@ const CpuKernels kernels = {
     rotary_window_attention_tasks,
     rotary_window_attention,
     gather_rows,
+    linear_panel_floats,
+    linear_panels,
+    linear_pack,
+    linear_tasks,
+    linear,
 };
 
 }  // namespace qwen_vl_npu_ops::QVNO_ISA

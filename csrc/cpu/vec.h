@@ -25,7 +25,14 @@ inline Vec load(const T* p, int count = kWidth) {
   if constexpr (std::is_same_v<T, float>) {
     return count == kWidth ? Vec::loadu(p) : Vec::loadu(p, count);
   } else {
-    return at::vec::convert<float>(at::vec::Vectorized<T>::loadu(p, count));
+    if (count < kWidth) return at::vec::convert<float>(at::vec::Vectorized<T>::loadu(p, count));
+    Vec value;
+    if constexpr (std::is_same_v<T, c10::Half>) {
+      at::vec::load_fp32_from_fp16(p, value);
+    } else {
+      at::vec::load_fp32_from_bf16(p, value);
+    }
+    return value;
   }
 }
 
@@ -35,7 +42,9 @@ inline void store(T* p, Vec value, int count = kWidth) {
   if constexpr (std::is_same_v<T, float>) {
     value.store(p, count);
   } else {
-    at::vec::convert<T>(value).store(p, count);
+    const at::vec::Vectorized<T> rounded = at::vec::convert<T>(value);
+    if (count < kWidth) return rounded.store(p, count);
+    std::memcpy(p, &rounded, kWidth * sizeof(T));  // one store, where that of half a vector is a call
   }
 }
 

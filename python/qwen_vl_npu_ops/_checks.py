@@ -80,6 +80,13 @@ def dense_tensor(name: str, value: Any) -> torch.Tensor:
     return tensor
 
 
+def on_cpu(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor`, if it is on the CPU, or on no device at all."""
+    if tensor.device.type not in ("cpu", "meta"):
+        raise ValueError(f"{name}: expected a tensor on the cpu, got one on {tensor.device}")
+    return tensor
+
+
 def an_int(name: str, value: Any) -> int | torch.SymInt:
     """`value`, if it is an int of 64 bits (of Python's or a symbolic one)."""
     if isinstance(value, bool) or not isinstance(value, (int, torch.SymInt)):

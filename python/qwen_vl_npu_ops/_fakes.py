@@ -170,6 +170,24 @@ def _check_patch_embed(
     return row_index.shape[0], hidden
 
 
+def _check_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    op = "linear"
+    _check_float(op, "x", x)
+    _check_dtype(op, "weight", weight, (x.dtype,))
+    _check_tensor(op, "x", x, 2, x)
+    _check_tensor(op, "weight", weight, 2, x)
+    if weight.numel() == 0:
+        _refuse(op, "weight", "at least one row and one column", f"shape {list(weight.shape)}")
+    if x.shape[1] != weight.shape[1]:
+        _refuse(op, "x", f"[T, {weight.shape[1]}], the columns of weight", f"shape {list(x.shape)}")
+    if bias is None:
+        return
+    _check_dtype(op, "bias", bias, (x.dtype,))
+    _check_tensor(op, "bias", bias, 1, x)
+    if bias.shape[0] != weight.shape[0]:
+        _refuse(op, "bias", f"[{weight.shape[0]}]", f"shape {list(bias.shape)}")
+
+
 def _check_out(op: str, argument: str, out: Tensor, shape: Sequence[int], like: Tensor) -> None:
     _check_dtype(op, argument, out, (like.dtype,))
     _check_tensor(op, argument, out, len(shape), like)
@@ -305,3 +323,9 @@ def _patch_embed_out(
 ) -> None:
     shape = _check_patch_embed("patch_embed", pixels, weight, bias, row_index)
     _check_out("patch_embed", "out", out, shape, weight)
+
+
+@torch.library.register_fake("qwen_vl_npu_ops::linear")
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    _check_linear(x, weight, bias)
+    return x.new_empty(x.shape[0], weight.shape[0])

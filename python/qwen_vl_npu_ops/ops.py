@@ -15,6 +15,8 @@ are fine; rows past the last value come out as zeros.
 Errors: a bad argument is a ``ValueError`` or ``TypeError`` that reads ``op: argument: expected ..., got ...``,
 raised before anything is written. The operators are for inference: an input that needs a gradient, with grad mode on,
 is a ``ValueError``.
+
+``linear`` is for CPUs alone and has no out variant; on an NPU torch_npu's own operator does that.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from . import _checks
 __all__ = [
     "available_cpu_isas",
     "cpu_isa",
+    "linear",
     "patch_embed",
     "patch_embed_out",
     "rotary_qkv",
@@ -310,3 +313,21 @@ def patch_embed_out(
         {"pixels": pixels, "weight": weight, "out": out, **_given(bias=bias, row_index=row_index)},
     )
     _ops.patch_embed_out(pixels, weight, bias, row_index=row_index, out=out)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x @ weight.T + bias`` on a CPU, where torch has no fast one for the dtype.
+
+    Args:
+        x: ``[T, K]``.
+        weight: ``[N, K]``, of x's dtype, as `torch.nn.Linear` stores it.
+        bias: ``[N]``, or None.
+
+    Returns:
+        contiguous ``[T, N]`` of x's dtype: sums in float32, rounded once. A row's bits depend on no other row.
+
+    The weight is read as it is: no packed copy is kept. Memory beside the result: 512 rows of x in float32.
+    """
+    _check_python_types("linear", {"x": x, "weight": weight, **_given(bias=bias)})
+    _checks.on_cpu("linear: x", x)
+    return _ops.linear(x, weight, bias)

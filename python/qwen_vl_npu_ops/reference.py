@@ -87,6 +87,11 @@ def patch_embed(
     return F.linear(rows.to(weight.dtype), weight.flatten(1), bias)
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`x [T, K] @ weight [N, K].T + bias`."""
+    return F.linear(x, weight, bias)
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
     """Rotate each pair of `x [T, H, D]` by its angle (`cos`, `sin`: `[T, D/2]`), in fp32 (fp64 for fp64).
 

@@ -55,6 +55,14 @@ def patch_embed_out() -> dict:
     return {**patch_embed(), "out": torch.full((TOKENS, 8), 7.0)}
 
 
+def linear() -> dict:
+    return {
+        "x": randn(TOKENS, 12, dtype=FLOAT, generator=seeded()),
+        "weight": randn(8, 12, dtype=FLOAT, generator=seeded()),
+        "bias": torch.zeros(8),
+    }
+
+
 GOOD = {
     f.__name__: f
     for f in (
@@ -66,6 +74,7 @@ GOOD = {
         rotary_window_attention_out,
         patch_embed,
         patch_embed_out,
+        linear,
     )
 }
 OUTPUTS = {"rotary_qkv_out": ("q", "k", "v")}
@@ -206,6 +215,7 @@ PATCH_TABLE = {
         "huge": lambda _: torch.tensor([2**63 - 1]),
     },
 }
+BAD_BIAS = PATCH_TABLE["bias"]
 BAD = {
     "rotary_qkv": {**ROTARY_TABLE, "out_head_dim": BAD_OUT_HEAD_DIM},
     "rotary_qkv_out": {**ROTARY_TABLE, "q": OUT, "k": OUT, "v": OUT},
@@ -227,6 +237,11 @@ BAD = {
     },
     "patch_embed": PATCH_TABLE,
     "patch_embed_out": {**PATCH_TABLE, "out": OUT},
+    "linear": {
+        "x": {**BAD_FLOAT, "a column short": lambda t: t[:, :-1], "no columns": lambda t: t[:, :0]},
+        "weight": {**BAD_FLOAT, "no rows": lambda t: t[:0], "a column short": lambda t: t[:, :-1]},
+        "bias": BAD_BIAS,
+    },
 }
 CASES = [(op, argument, name) for op, table in BAD.items() for argument, values in table.items() for name in values]
 
@@ -290,8 +305,9 @@ MAY_NAME = {
     "q": {"k", "v", "cu_seqlens", "out", "qkv", "out_head_dim"},
     "k": {"v", "q"},
     "v": {"k", "q", "out"},
+    "x": {"weight", "bias"},
     "pixels": {"weight", "row_index", "bias"},
-    "weight": {"pixels", "bias", "out"},
+    "weight": {"pixels", "bias", "out", "x"},
     "out": {"out_head_dim", "qkv", "num_heads"},
     "row_index": {"out"},
     "cu_seqlens": set(),

@@ -24,7 +24,16 @@ def calls(dtype: torch.dtype) -> dict:
             "row_index": torch.randperm(tokens, generator=generator) if index else None,
         }
 
+    def product(tokens: int, rows: int) -> dict:
+        x, weight, bias = ((tokens, 1176), (rows, 1176), (rows,))
+        return {
+            "x": randn(*x, dtype=dtype, generator=generator),
+            "weight": randn(*weight, dtype=dtype, generator=generator),
+            "bias": randn(*bias, dtype=dtype, generator=generator),
+        }
+
     return {
+        **{f"linear, {t} tokens, {n} rows": (ops.linear, product(t, n)) for t, n in ((1, 7), (700, 333))},
         **{f"rotary_qkv, {n}": (ops.rotary_qkv, ROTARY[n].make(dtype)) for n in ROTARY_CASES},
         **{
             f"rotary_window_attention, {n}": (ops.rotary_window_attention, ROTARY[n].make_attention(dtype))
@@ -84,6 +93,7 @@ print(len(os.listdir("/proc/self/task")) - before)
         "rotary_qkv(qkv, table, table, 8, 80)",
         "rotary_window_attention(qkv, table, table, torch.tensor([0, 600]), 8, 80)",
         "window_attention(*qkv.view(600, 3, 8, 80).unbind(1), torch.tensor([0, 600]))",
+        "linear(qkv, qkv[:300])",
     ],
 )
 def test_all_threads_work(call):

@@ -109,6 +109,17 @@ void gather(const PatchEmbed& e, int64_t first, int64_t rows, const at::Tensor& 
   for_each_task(rows, kRowsPerTask, [&](int64_t begin, int64_t end) { kernels.gather_rows(p, begin, end); });
 }
 
+// Few CPUs have an fp16 GEMM, and x86 has a bf16 one from AVX-512 on; ATen's stand-ins take several times as
+// long as the casts and the fp32 one.
+bool has_gemm(at::ScalarType dtype) {
+#if defined(__x86_64__)
+  if (dtype == at::kBFloat16)
+    return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq");
+#endif
+  return dtype != at::kHalf;
+}
+
 void run_on_npu(const PatchEmbed& e, const at::Tensor& out) {
   const NpuKernels* kernels = live_npu_kernels();
   if (!kernels) return compose_on_npu(kOp, {e.pixels, e.weight, e.bias, e.row_index, out});
@@ -121,9 +132,7 @@ void run(const PatchEmbed& e, const at::Tensor& out) {
   if (!out.is_cpu()) return run_on_npu(e, out);
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   const auto dtype = e.weight.scalar_type();
-  // Few CPUs have an fp16 GEMM, and ATen's stand-in takes several times as long as the casts and the fp32
-  // one.
-  const auto compute = dtype == at::kHalf ? at::kFloat : dtype;
+  const auto compute = has_gemm(dtype) ? dtype : at::kFloat;
   const bool tiled = compute == at::kFloat;
   at::Tensor weight = e.weight.to(compute);
   at::Tensor bias = e.bias.defined() ? e.bias.to(compute) : e.bias;

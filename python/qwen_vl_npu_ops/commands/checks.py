@@ -62,6 +62,7 @@ def cases() -> Iterator[Case]:
     yield Case("window_attention", "windows, grouped heads", grouped, {"scale": 0.1})
     yield Case("patch_embed", "rows in order", _pixel_tensors, {})
     yield Case("patch_embed", "permuted, fp32 pixels, bias", _permuted_pixel_tensors, {})
+    yield Case("linear", "with a bias", _linear_tensors, {})
 
 
 def check(case: Case, dtype: torch.dtype, device: str = "cpu") -> Check:
@@ -125,6 +126,14 @@ def _permuted_pixel_tensors(dtype: torch.dtype) -> dict[str, Tensor]:
     bias = _draw(320, seed=3).to(dtype)
     pixels = _pixel_tensors(torch.float32)["pixels"]
     return {**_pixel_tensors(dtype), "pixels": pixels, "bias": bias, "row_index": order}
+
+
+def _linear_tensors(dtype: torch.dtype) -> dict[str, Tensor]:
+    return {
+        "x": _draw(TOKENS, 1280, seed=0).to(dtype),
+        "weight": _draw(250, 1280, seed=1, deviation=0.03).to(dtype),
+        "bias": _draw(250, seed=2).to(dtype),
+    }
 
 
 @contextlib.contextmanager

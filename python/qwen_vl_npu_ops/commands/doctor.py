@@ -17,14 +17,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from .. import npu, ops
+from .. import _cpu_linear, npu, ops
 from . import CommandError, failing_as, live_isa
 from .checks import Check, cases, check
 from .npu_check import TIME_LIMIT, NpuReport, examine, missing_npu
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 PACKAGES = ("qwen-vl-npu-ops", "torch", "torch-npu", "transformers", "safetensors", "numpy")
-OPERATORS = npu.OPERATORS
+OPERATORS = (*npu.OPERATORS, "linear")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,8 +155,15 @@ def _kernels() -> dict[str, Any]:
         "back_end": "cpu",
         "instruction_set": live_isa(),
         "available_instruction_sets": ops.available_cpu_isas(),
+        "linear_layers_on_ours": _own_linear(),
         "npu_kernels_built_in": npu.kernels_built(),
     }
+
+
+def _own_linear() -> list[str]:
+    """The dtypes whose linear layers run on `ops.linear`, and not on torch's."""
+    with failing_as(_cpu_linear.VARIABLE, ValueError):
+        return [str(dtype).removeprefix("torch.") for dtype in DTYPES if _cpu_linear.preferred(dtype)]
 
 
 def _number(value: float | None) -> str:
@@ -166,4 +173,4 @@ def _number(value: float | None) -> str:
 def _in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    return (", ".join(value) or "none") if isinstance(value, list) else str(value)

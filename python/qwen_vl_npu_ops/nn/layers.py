@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import _checks, _fused, ops
+from .. import _checks, _cpu_linear, _fused, ops
 from ..plan import inverse_frequencies
 
 NormLayer = Callable[[int], nn.Module]
@@ -38,14 +38,25 @@ class QuantLinear(nn.Module):
         return self.quant_method.apply(self, x, self.bias)
 
 
+class Linear(nn.Linear):
+    """An `nn.Linear` that computes with `ops.linear` on CPUs where torch has no fast product for its dtype."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`input [..., in_features]` -> `[..., out_features]`."""
+        if not _cpu_linear.takes(input, self.weight, self.bias):
+            return F.linear(input, self.weight, self.bias)
+        rows = ops.linear(input.reshape(-1, self.in_features), self.weight, self.bias)
+        return rows.view(*input.shape[:-1], self.out_features)
+
+
 def linear(in_features: int, out_features: int, bias: bool, quant_config: Any, prefix: str) -> nn.Module:
-    """An `nn.Linear`, or what `quant_config` makes of the layer named `prefix`.
+    """A `Linear`, or what `quant_config` makes of the layer named `prefix`.
 
     Args:
         quant_config: None, or an object with vLLM's `QuantizationConfig.get_quant_method(layer, prefix)`,
             which returns the layer's quantisation method, or None to leave the layer as it is.
     """
-    plain = partial(nn.Linear, in_features, out_features, bias=bias)
+    plain = partial(Linear, in_features, out_features, bias=bias)
     if quant_config is None:
         return plain()
     if not hasattr(quant_config, "get_quant_method"):

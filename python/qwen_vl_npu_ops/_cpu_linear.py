@@ -1,0 +1,66 @@
+"""Where `ops.linear` takes the place of torch's own linear on the CPU.
+
+``QWEN_VL_NPU_OPS_LINEAR``: ``auto`` (default) uses it for the 16-bit dtypes that torch has no fast GEMM for here, as
+bfloat16 and float16 on x86 without AVX-512; ``on`` for every dtype; ``off`` for none. It is read once in a process.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+
+import torch
+from torch import Tensor, nn
+
+from . import ops
+
+VARIABLE = "QWEN_VL_NPU_OPS_LINEAR"
+MODES = ("auto", "on", "off")
+
+# With fewer rows torch's matrix-vector products win, which read the weight once and convert nothing.
+MIN_ROWS = 4
+
+# By dtype, the query whether oneDNN, on which torch's linear runs, has a GEMM for it.
+_ONEDNN_HAS = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
+
+
+def mode() -> str:
+    """``auto``, ``on`` or ``off``; ValueError for anything else in QWEN_VL_NPU_OPS_LINEAR."""
+    value = os.environ.get(VARIABLE, "auto")
+    if value not in MODES:
+        raise ValueError(f"{VARIABLE}: expected auto, on or off, got {value!r}")
+    return value
+
+
+@functools.cache
+def _choose(dtype: torch.dtype) -> bool:
+    chosen = mode()
+    if chosen != "auto":
+        return chosen == "on" and dtype in (torch.float32, *_ONEDNN_HAS)
+    if dtype not in _ONEDNN_HAS or ops.cpu_isa() == "neon":  # aarch64's own 16-bit GEMMs are left alone
+        return False
+    query = getattr(torch.ops.mkldnn, _ONEDNN_HAS[dtype], None)
+    return query is not None and not query()
+
+
+@torch.compiler.assume_constant_result
+def preferred(dtype: torch.dtype) -> bool:
+    """Whether `ops.linear` is what this machine uses for a dtype."""
+    return _choose(dtype)
+
+
+def takes(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether `ops.linear` computes this product: plain CPU tensors of one dtype, no gradients, no autocast."""
+    parameters = (weight,) if bias is None else (weight, bias)
+    return (
+        x.device.type == "cpu"
+        and preferred(x.dtype)
+        and type(x) is Tensor
+        and all(type(p) in (nn.Parameter, Tensor) and p.dtype == x.dtype and p.device == x.device for p in parameters)
+        and all(t.stride(-1) == 1 for t in (x, *parameters))
+        and weight.numel() > 0
+        and x.numel() >= MIN_ROWS * weight.shape[1]
+        and x.shape[-1] == weight.shape[1]
+        and not torch.is_autocast_enabled("cpu")
+        and not (torch.is_grad_enabled() and any(t.requires_grad for t in (x, *parameters)))
+    )
