@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cpu/kernels.h"
+#include "ops/linear/linear.h"
 #include "ops/patch_embed/patch_embed.h"
 #include "ops/rotary_qkv/rotary_qkv.h"
 #include "ops/rotary_window_attention/rotary_window_attention.h"
@@ -261,6 +262,38 @@ void check_gather_rows(const Sample<T>& x) {
   expect<T>("gather_rows", x.shape, worst);
 }
 
+// The tokens times the first rows of themselves, plus the first token.
+template <typename T>
+void check_linear(const Sample<T>& x) {
+  const int64_t columns = 3 * kHeads * x.layout.padded, rows = std::min<int64_t>(x.tokens, 50);
+  std::vector<T> out(x.tokens * rows, static_cast<T>(9.0f));
+  LinearParams p{};
+  p.x = p.weight = p.bias = x.qkv.data();
+  p.out = out.data();
+  p.dtype = Type<T>::dtype;
+  p.tokens = x.tokens;
+  p.n = p.out_stride = rows;
+  p.k = p.x_stride = p.weight_stride = columns;
+  if (columns < rows) return;  // too few numbers for the bias
+  std::vector<float> panels(kernels.linear_panels(p) * kernels.linear_panel_floats(p.k));
+  p.panels = panels.data();
+  for (int64_t panel = kernels.linear_panels(p) - 1; panel >= 0; --panel)
+    kernels.linear_pack(p, panel, panel + 1);
+  kernels.linear(p, 0, kernels.linear_tasks(p));
+  double worst = 0;
+  for (int64_t i = 0; i < x.tokens * rows; ++i) {
+    double expected = x.qkv[i % rows], size = 1;
+    for (int64_t c = 0; c < columns; ++c) {
+      const double term = static_cast<double>(x.qkv[i / rows * columns + c]) * x.qkv[i % rows * columns + c];
+      expected += term;
+      size += term * term;
+    }
+    // Errors grow with the terms, not with what is left of them.
+    worst = worse(worst, static_cast<double>(out[i]) / std::sqrt(size), expected / std::sqrt(size));
+  }
+  expect<T>("linear", x.shape, worst);
+}
+
 template <typename T>
 void check_all() {
   for (const Shape& shape : kShapes) {
@@ -269,6 +302,7 @@ void check_all() {
     check_window_attention(sample);
     check_rotary_window_attention(sample);
     check_gather_rows(sample);
+    check_linear(sample);
   }
 }
 
