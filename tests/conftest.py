@@ -35,9 +35,12 @@ def pytest_terminal_summary(terminalreporter, config):
         reasons = counts.pop("reasons", {})
         counts["all"] = sum(counts.values(), Counter())
         for family, verdicts in counts.items():
-            executed = sum(n for verdict, n in verdicts.items() if verdict != "not executed")
+            planted = sum(verdicts.values())
+            executed = planted - verdicts["not executed"]
             rest = ", ".join(f"{verdicts[v]} {v}" for v in VERDICTS[1:] if verdicts[v])
-            terminalreporter.line(f"{family:24} caught {verdicts['caught']} / {executed} planted  {rest}")
+            terminalreporter.line(
+                f"{family:24} caught {verdicts['caught']} / {executed} executed / {planted} planted  {rest}"
+            )
         for reason, count in sorted(reasons.items()):
             terminalreporter.line(f"  {count} x {reason}")
 

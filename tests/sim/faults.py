@@ -49,10 +49,10 @@ class Plant:
     def site(self):
         return self.fault.site
 
-    def reason(self, verdict, equivalent=None):
-        """Why it is right that this fault goes unreported, or None; `equivalent` are the reasons there may be."""
+    def reason(self, verdict):
+        """Why it is right that this fault goes unreported, or None."""
         first_only = self.fault.nth == 0
-        for reason in EQUIVALENT if equivalent is None else equivalent:
+        for reason in EQUIVALENT:
             kinds_match = reason.verdict == verdict and reason.family == self.family
             if kinds_match and (first_only or not reason.first_only) and reason.covers(self.site):
                 return reason.why
@@ -60,7 +60,11 @@ class Plant:
 
     def __str__(self):
         f = self.fault
-        extra = {k: v for k, v in (("nth", f.nth), ("core", f.core), ("amount", f.amount)) if v is not None}
+        extra = {
+            k: v
+            for k, v in (("nth", f.nth), ("core", f.core), ("operand", f.operand), ("amount", f.amount))
+            if v is not None
+        }
         where = f"{Path(self.site.file).parent.name}/{Path(self.site.file).name}:{self.site.line}"
         return f"{self.family}: {f.kind} {self.site.api} at {where} {extra or ''}".strip()
 
@@ -159,15 +163,15 @@ def plants(sites):
             yield from instruction(site, name)
 
 
-def chosen(sites, name, full):
-    """The faults to plant, by class: all of them, or a sample that is the same in every run of kernel `name`."""
+def chosen(sites, name, full, sample=PER_FAMILY):
+    """The faults to plant, by class: all of them, or `sample` that are the same in every run of kernel `name`."""
     families = {family: [] for family in FAMILIES}
     for planted in plants(sites):
         families[planted.family].append(planted)
     picks = []
     for family, all_of_it in families.items():
         picker = random.Random(f"{name} {family}")
-        picks += all_of_it if full or len(all_of_it) <= PER_FAMILY else picker.sample(all_of_it, PER_FAMILY)
+        picks += all_of_it if full or len(all_of_it) <= sample else picker.sample(all_of_it, sample)
     return picks
 
 
