@@ -4,7 +4,8 @@
 
 set(QVNO_CSRC ${CMAKE_CURRENT_LIST_DIR}/../csrc)
 file(GLOB QVNO_CPU_SOURCES CONFIGURE_DEPENDS ${QVNO_CSRC}/ops/*/cpu.cpp)
-list(APPEND QVNO_CPU_SOURCES ${QVNO_CSRC}/cpu/attention.cpp ${QVNO_CSRC}/cpu/table.cpp)
+list(APPEND QVNO_CPU_SOURCES ${QVNO_CSRC}/cpu/attention.cpp ${QVNO_CSRC}/cpu/peaks.cpp
+     ${QVNO_CSRC}/cpu/table.cpp)
 
 # Baseline first: of an inline function (std, c10) that several objects hold, the linker keeps the first
 # copy, and that one must run on every machine.

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpu/peaks.h"
+
 namespace qwen_vl_npu_ops {
 
 struct RotaryQkvParams;
@@ -36,6 +38,9 @@ struct CpuKernels {
   void (*linear_pack)(const LinearParams&, int64_t begin, int64_t end);
   int64_t (*linear_tasks)(const LinearParams&);
   void (*linear)(const LinearParams&, int64_t begin, int64_t end);
+
+  // Runs the loop on this thread; returns the operations it did, 0 where there is no such instruction.
+  int64_t (*peak_loop)(PeakLoop, int64_t iterations);
 };
 
 // The kernels of the best instruction set this machine has, or of the one QWEN_VL_NPU_OPS_ISA names.

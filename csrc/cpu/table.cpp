@@ -19,6 +19,7 @@ const CpuKernels kernels = {
     linear_pack,
     linear_tasks,
     linear,
+    peak_loop,
 };
 
 }  // namespace qwen_vl_npu_ops::QVNO_ISA

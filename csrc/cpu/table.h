@@ -1,4 +1,5 @@
-// The kernels that csrc/ops/*/cpu.cpp define, once per instruction set; see CpuKernels for their meaning.
+// The kernels that csrc/ops/*/cpu.cpp and cpu/peaks.cpp define, once per instruction set; see CpuKernels for
+// their meaning.
 #pragma once
 
 #include "cpu/kernels.h"
@@ -16,5 +17,6 @@ int64_t linear_panels(const LinearParams&);
 void linear_pack(const LinearParams&, int64_t begin, int64_t end);
 int64_t linear_tasks(const LinearParams&);
 void linear(const LinearParams&, int64_t begin, int64_t end);
+int64_t peak_loop(PeakLoop, int64_t iterations);
 
 }  // namespace qwen_vl_npu_ops::QVNO_ISA

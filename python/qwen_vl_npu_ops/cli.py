@@ -1,49 +1,30 @@
-"""The command line: `qwen-vl-npu-ops encode`, `qwen-vl-npu-ops doctor` and `qwen-vl-npu-ops sim`.
+"""The command line: `qwen-vl-npu-ops` with its commands `encode`, `doctor`, `sim` and `bench`.
 
 Exit codes: 0; 1 for what went wrong while running, or a check that failed; 2 for a wrong command line.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 
 from . import __version__
-from .commands import CommandError, doctor, picture_suffixes, tower
+from .commands import bench_options, doctor, tower
 from .commands.npu_check import TIME_LIMIT
+from .commands.options import DTYPES, check_picture, exit_on_failure, in_a_folder, one_of
 from .config import PRESETS, VisionConfig
-
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 # Markup and pretty exceptions off: an error is one line, not a frame of many.
 app = typer.Typer(
-    help="Fused operators for Qwen2.5-VL's vision tower: see it run, check the operators' numbers, simulate kernels.",
+    help="Fused operators for Qwen2.5-VL's vision tower: see it run, check numbers, simulate kernels, measure.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-
-def _one_of(choices: Iterable[str]) -> Callable[[str | None], str | None]:
-    def check(value: str | None) -> str | None:
-        if value is not None and value not in choices:
-            raise typer.BadParameter(f"expected one of {', '.join(choices)}, got {value!r}")
-        return value
-
-    return check
-
-
-def _in_a_folder(path: Path | None) -> Path | None:
-    if path is not None and not path.parent.is_dir():
-        raise typer.BadParameter(f"the folder {path.parent} does not exist")
-    return path
 
 
 def _print_version(wanted: bool) -> None:
@@ -52,14 +33,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@contextlib.contextmanager
-def _exit_on_failure() -> Iterator[None]:
-    """One line for what the user can do something about; anything else is a bug and keeps its traceback."""
-    try:
-        yield
-    except CommandError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from None
+app.add_typer(bench_options.app)
 
 
 @app.callback()
@@ -103,7 +77,7 @@ def encode_command(
         str | None,
         typer.Option(
             metavar="|".join(PRESETS),
-            callback=_one_of(PRESETS),
+            callback=one_of(PRESETS),
             help="Sizes of the tower. [default: config.json's with --weights, else 7b]",
         ),
     ] = None,
@@ -113,17 +87,17 @@ def encode_command(
     ] = None,
     dtype: Annotated[
         str,
-        typer.Option(metavar="|".join(DTYPES), callback=_one_of(DTYPES), help="What the tower computes in."),
+        typer.Option(metavar="|".join(DTYPES), callback=one_of(DTYPES), help="What the tower computes in."),
     ] = "bf16",
     out: Annotated[
         Path | None,
-        typer.Option(dir_okay=False, callback=_in_a_folder, help="Write the embeddings to this safetensors file."),
+        typer.Option(dir_okay=False, callback=in_a_folder, help="Write the embeddings to this safetensors file."),
     ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(
             dir_okay=False,
-            callback=_in_a_folder,
+            callback=in_a_folder,
             help="Draw each image beside a PCA of its embeddings (.png, .pdf).",
         ),
     ] = None,
@@ -140,11 +114,11 @@ def encode_command(
         raise typer.BadParameter("expected one of --weights and --random-seed, got both")
     if preset is not None and config is not None:
         raise typer.BadParameter("expected one of --preset and --config, got both")
-    with _exit_on_failure():
+    with exit_on_failure():
         from .commands import encode
 
         if plot is not None:
-            _check_picture(plot, "encode")
+            check_picture(plot, "encode")
         request = encode.Request(
             images=images or [],
             videos=video or [],
@@ -176,7 +150,7 @@ def doctor_command(
     where a check fails. On an NPU each operator runs in a process of its own; where all pass, the kernels are
     live from then on (see docs/npu.md).
     """
-    with _exit_on_failure():
+    with exit_on_failure():
         if virtual_npu:
             arguments = ["--time-limit", str(time_limit), *(["--json"] if as_json else [])]
             raise typer.Exit(doctor.run_on_virtual_npu(chip, arguments))
@@ -213,25 +187,25 @@ def sim_command(
     hidden: Annotated[int | None, typer.Option(min=1, help="Width of patch_embed's result.")] = None,
     dtype: Annotated[
         str | None,
-        typer.Option(metavar="|".join(DTYPES), callback=_one_of(DTYPES), help="An operator's dtype. [default: bf16]"),
+        typer.Option(metavar="|".join(DTYPES), callback=one_of(DTYPES), help="An operator's dtype. [default: bf16]"),
     ] = None,
     size: Annotated[str | None, typer.Option(metavar="N,...", help="A sample's sizes, in the order of --list.")] = None,
     chip: Annotated[str, typer.Option(help="The chip: 910B1, 910B2, 910B3 or 910B4.")] = "910B1",
     l2: Annotated[
         str,
         typer.Option(
-            metavar="cold|warm", callback=_one_of(("cold", "warm")), help="Whether L2 holds the arguments at first."
+            metavar="cold|warm", callback=one_of(("cold", "warm")), help="Whether L2 holds the arguments at first."
         ),
     ] = "cold",
     races: Annotated[bool, typer.Option(help="Look for races too, which takes longer.")] = True,
     check: Annotated[bool, typer.Option(help="Compare the result with the reference.")] = True,
     trace: Annotated[
         Path | None,
-        typer.Option(dir_okay=False, callback=_in_a_folder, help="Write a trace for ui.perfetto.dev (.json)."),
+        typer.Option(dir_okay=False, callback=in_a_folder, help="Write a trace for ui.perfetto.dev (.json)."),
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(dir_okay=False, callback=_in_a_folder, help="Draw pipe timelines and the roofline (.png, .pdf)."),
+        typer.Option(dir_okay=False, callback=in_a_folder, help="Draw pipe timelines and the roofline (.png, .pdf)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as a JSON object.")] = False,
 ) -> None:
@@ -254,7 +228,7 @@ def sim_command(
         "dtype": dtype,
         "size": size,
     }
-    with _exit_on_failure():
+    with exit_on_failure():
         from .commands import sim
         from .sim import chips
 
@@ -262,10 +236,10 @@ def sim_command(
             sim.print_list(Console())
             return
         assert name is not None
-        _one_of(sim.kernels())(name)
-        _one_of(chips())(chip)
+        one_of(sim.kernels())(name)
+        one_of(chips())(chip)
         if plot is not None:
-            _check_picture(plot, "sim")
+            check_picture(plot, "sim")
         try:
             request = sim.plan(name, chip, l2, {key: value for key, value in given.items() if value is not None})
         except (TypeError, ValueError) as error:
@@ -284,10 +258,3 @@ def _sizes(preset: str | None, config: Path | None, weights: Path | None) -> Vis
     if config is not None:
         return tower.read_config(config)
     return VisionConfig.of("7b") if weights is None else tower.folder_config(weights)
-
-
-def _check_picture(path: Path, extra: str) -> None:
-    suffixes = picture_suffixes(extra)
-    if path.suffix not in suffixes:
-        expected = f"expected a suffix out of {', '.join(suffixes)}, got {path.suffix!r}"
-        raise typer.BadParameter(expected, param_hint="'--plot'")

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
-import os
-import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,10 +16,10 @@ from rich.table import Table
 from .. import _cpu_linear, npu, ops
 from . import CommandError, failing_as, live_isa
 from .checks import Check, cases, check
+from .machine import machine, versions
 from .npu_check import TIME_LIMIT, NpuReport, examine, missing_npu
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-PACKAGES = ("qwen-vl-npu-ops", "torch", "torch-npu", "transformers", "safetensors", "numpy")
 OPERATORS = (*npu.OPERATORS, "linear")
 
 
@@ -55,7 +51,7 @@ def diagnose(time_limit: float = TIME_LIMIT) -> Report:
     kernels = _kernels()
     checks = [check(case, dtype) for case in cases() for dtype in DTYPES]
     missing = missing_npu()
-    return Report(_packages(), _machine(), kernels, checks, None if missing else examine(time_limit), missing)
+    return Report(versions(), machine(), kernels, checks, None if missing else examine(time_limit), missing)
 
 
 def run_on_virtual_npu(chip: str, arguments: Sequence[str]) -> int:
@@ -123,31 +119,6 @@ def _check_table(op: str, rows: Sequence[Check]) -> Table:
         verdict = "[green]pass[/]" if row.passed else "[bold red]FAIL[/]"
         table.add_row(row.case, row.dtype, _number(row.error), _number(row.bound), verdict)
     return table
-
-
-def _packages() -> dict[str, str | None]:
-    """Versions out of the packages' metadata, as torch_npu cannot be imported where CANN is missing."""
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    return versions
-
-
-def _machine() -> dict[str, str | int]:
-    return {"cpu": _cpu_model(), "cores": os.cpu_count() or 1, "threads": torch.get_num_threads()}
-
-
-def _cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return f"{line.partition(':')[2].strip()} ({platform.machine()})"
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine()
 
 
 def _kernels() -> dict[str, Any]:

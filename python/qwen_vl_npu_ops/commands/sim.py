@@ -16,10 +16,10 @@ from .. import sim
 from ..sim import operators
 from ..sim.native import native
 from . import CommandError, failing_as
+from .options import DTYPES
 from .sim_operators import OPERATORS, compare, run, segments
 from .sim_samples import SAMPLES, launch
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 COLUMNS = 20  # of a share's bar
 # Names of the buffers among a chip's fields.
 CAPACITY = {"bt": "bias_table", "fb": "fixpipe_buffer"}

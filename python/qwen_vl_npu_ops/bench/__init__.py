@@ -1,0 +1,1 @@
+"""The benchmark harness behind `qwen-vl-npu-ops bench`: timing, peaks, work, peers, pictures."""

@@ -1,0 +1,172 @@
+"""One case on the CPU, an NPU or the simulated chip, turned into lines of a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from .. import accuracy, sim
+from ..sim import operators as on_chip
+from .operators import Case, Results, cpu_peers, npu_peers, results
+from .record import Line, Peaks, Timing, Work
+from .timing import Clock, ContendedError, SystemClock, interleave, sample, summarise
+
+DTYPES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
+OURS = "ours"
+# A peer is timed by one call where that takes SLOW seconds and TOO_SLOW times ours.
+SLOW, TOO_SLOW = 0.5, 20.0
+
+Functions = dict[str, Callable[[], Any]]
+
+
+def on_cpu(
+    case: Case, peaks: Peaks, rounds: int, *, check: bool, compiled: bool, clock: Clock | None = None
+) -> list[Line]:
+    """Our operator and its peers, interleaved."""
+    functions: Functions = {OURS: case.run, **cpu_peers(case, compiled=compiled)}
+    return _timed(case, functions, rounds, peaks.bound(case.work, DTYPES[case.dtype]), check, clock)
+
+
+def on_npu(case: Case, rounds: int, *, check: bool, clock: Clock | None = None) -> list[Line]:
+    """Our operator, as it is live there, beside torch_npu's composition."""
+    moved = case.to("npu")
+    device = torch.get_device_module("npu")
+
+    def synchronised(function: Callable[[], Any]) -> Callable[[], Any]:
+        def run() -> Any:
+            result = function()
+            device.synchronize()
+            return result
+
+        return run
+
+    functions = {OURS: moved.run, **npu_peers(moved)}
+    waiting = {name: synchronised(function) for name, function in functions.items()}
+    return _timed(case, waiting, rounds, None, check, clock)
+
+
+def _timed(
+    case: Case, functions: Functions, rounds: int, bound: float | None, check: bool, clock: Clock | None
+) -> list[Line]:
+    clock = clock or SystemClock()
+    found = sort(functions, clock)
+    try:
+        timings = interleave(found.usable, rounds, clock) | found.slow
+    except ContendedError as error:
+        return [_failed(case, name, str(error)) for name in functions]
+    lines = [
+        _noted(line, "one call, too slow for rounds") if line.implementation in found.slow else line
+        for line in _lines(case, timings, bound)
+    ]
+    if check:
+        lines = _with_errors(case, lines, functions)
+    return lines + [_failed(case, name, note) for name, note in found.failures.items()]
+
+
+def on_sim(case: Case, chip: str, l2: str, *, check: bool) -> list[Line]:
+    """The kernel's estimated time, and the bound that the roofline sets; where there is no kernel a line says so."""
+    if not on_chip.has_kernel(case.op, case.dtype):
+        return [_failed(case, OURS, f"no kernel for {DTYPES[case.dtype]}")]
+    with sim.device(chip, l2=l2, races=False) as device:
+        got = case.run()
+    record = device.report()[-1]
+    seconds = 1e-6 * record.time_us
+    bound = None if record.bound_us is None else 1e-6 * record.bound_us
+    (line,) = _lines(case, {OURS: Timing(seconds, seconds, seconds, 1, 0)}, bound)
+    found = [_noted(line, f"bound by {record.bound_by}")]
+    return _with_errors(case, found, {OURS: lambda: got}) if check else found
+
+
+@dataclasses.dataclass(frozen=True)
+class Sorted:
+    """What can be timed in rounds, and what else there is to say of the rest."""
+
+    usable: Functions
+    slow: dict[str, Timing]  # of one call
+    failures: dict[str, str]  # why
+
+
+def sort(functions: Functions, clock: Clock) -> Sorted:
+    """Call each once or twice. What is ours has to run; a peer may fail, or be so slow that one call is enough."""
+    functions[OURS]()
+    ours = sample(functions[OURS], 1, clock)[0]
+    found = Sorted({OURS: functions[OURS]}, {}, {})
+    for name, function in functions.items():
+        if name == OURS:
+            continue
+        try:
+            seconds = sample(function, 1, clock)[0]
+            if seconds > SLOW:
+                seconds = min(seconds, sample(function, 1, clock)[0])  # the first call may have set things up
+        except Exception as error:  # whatever a peer fails with, the others go on
+            found.failures[name] = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        else:
+            if seconds > max(SLOW, TOO_SLOW * ours):
+                found.slow[name] = summarise([seconds])
+            else:
+                found.usable[name] = function
+    return found
+
+
+def rms_and_cosine(got: Results, expected: Results) -> tuple[float, float]:
+    """Relative rms error over all elements, and the cosine of the two, in fp64."""
+    a = torch.cat([x.double().flatten() for x in got])
+    b = torch.cat([x.flatten() for x in expected])
+    return float((a - b).norm() / b.norm()), float(torch.nn.functional.cosine_similarity(a, b, dim=0))
+
+
+def line(name: str, timing: Timing, work: Work, bound: float | None, ours: Timing, **labels: Any) -> Line:
+    """Rates and ratios of one implementation's time."""
+    return Line(
+        implementation=name,
+        ours=name == OURS,
+        timing=timing,
+        gflops=1e-9 * work.flops / timing.median,
+        gbps=1e-9 * work.bytes / timing.median,
+        of_peak=None if bound is None else bound / timing.median,
+        bound=bound,
+        times_ours=timing.median / ours.median,
+        **labels,
+    )
+
+
+def _labels(case: Case) -> dict[str, Any]:
+    return {"case": case.name, "dtype": DTYPES[case.dtype], "tokens": case.batch.tokens}
+
+
+def _lines(case: Case, timings: Mapping[str, Timing], bound: float | None) -> list[Line]:
+    return [line(name, t, case.work, bound, timings[OURS], **_labels(case)) for name, t in timings.items()]
+
+
+def _failed(case: Case, name: str, note: str) -> Line:
+    return Line(implementation=name, ours=name == OURS, timing=None, note=note, **_labels(case))
+
+
+def _noted(line: Line, note: str) -> Line:
+    return dataclasses.replace(line, note=note)
+
+
+def _with_errors(case: Case, found: list[Line], functions: Mapping[str, Callable[[], Any]]) -> list[Line]:
+    """Add what each result is off; ours also by the rule that tests hold it to."""
+    expected = case.double().composition()
+    peers = case.composition()
+    return [
+        dataclasses.replace(row, **_errors(row, functions, expected, peers)) if row.implementation in functions else row
+        for row in found
+    ]
+
+
+def _errors(row: Line, functions: Mapping[str, Callable[[], Any]], expected: Results, peers: Results) -> dict[str, Any]:
+    value = functions[row.implementation]()
+    got = tuple(x.cpu() for x in results(value))
+    if [x.shape for x in got] != [x.shape for x in expected]:
+        return {}  # a copy of the bytes
+    rms, cosine = rms_and_cosine(got, expected)
+    if not row.ours:
+        return {"rms_error": rms, "cosine": cosine}
+    worst = max(accuracy.compare(*three).worst_ratio for three in zip(got, expected, peers, strict=True))
+    return {"rms_error": rms, "cosine": cosine, "worst": worst if math.isfinite(worst) else None}

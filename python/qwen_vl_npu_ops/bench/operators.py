@@ -1,0 +1,140 @@
+"""`bench ops`: each operator at the 7B tower's sizes, beside what else computes the same on the device."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import _composition, ops, reference
+from ..config import VisionConfig
+from ..plan import VisionPlan
+from . import peers, work
+from .cases import Batch
+from .record import Work
+
+OPERATORS = ("rotary_qkv", "window_attention", "rotary_window_attention", "patch_embed")
+SIZES = VisionConfig.of("7b")
+
+Results = tuple[Tensor, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One call of an operator, on the host's memory."""
+
+    op: str
+    segments: str  # "windows", "full", or nothing
+    batch: Batch
+    dtype: torch.dtype
+    tensors: dict[str, Tensor]
+    options: dict[str, Any]
+    work: Work
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.op}, {self.segments}" if self.segments else self.op
+
+    def run(self) -> Results:
+        """Our operator."""
+        return results(getattr(ops, self.op)(**self.tensors, **self.options))
+
+    def composition(self) -> Results:
+        """Torch's own, as `reference` has it: the tensors' dtype decides in what it computes."""
+        return results(getattr(reference, self.op)(**self.tensors, **self.options))
+
+    def to(self, device: str) -> Case:
+        """The same call, on copies."""
+        return dataclasses.replace(self, tensors={name: value.to(device) for name, value in self.tensors.items()})
+
+    def double(self) -> Case:
+        """The same call in fp64, which is what errors are measured against; `composition` can run it."""
+        wide = {name: value.double() if value.is_floating_point() else value for name, value in self.tensors.items()}
+        return dataclasses.replace(self, tensors=wide)
+
+
+def results(value: Tensor | tuple[Tensor, ...]) -> Results:
+    """What an operator returns, as a tuple."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def cases(batch: Batch, dtype: torch.dtype, windows: int | None, wanted: Sequence[str]) -> list[Case]:
+    """The wanted operators on a batch; attention in windows and, once more, over whole frames.
+
+    Args:
+        windows: lengths of windows in tokens; None means those of the tower's plan.
+    """
+    plan = VisionPlan.build(batch.grids, SIZES)
+    ends = plan.cu_seqlens_window
+    if windows is not None:
+        ends = torch.tensor([*range(0, plan.num_tokens, windows), plan.num_tokens], dtype=torch.int32)
+    found = []
+    for op in wanted:
+        for name, segments in (("windows", ends), ("full", plan.cu_seqlens_full)):
+            if "attention" in op:
+                found.append(_case(op, name, batch, dtype, plan, segments))
+            elif name == "full":
+                found.append(_case(op, "", batch, dtype, plan, segments))
+    return found
+
+
+def _case(op: str, segments: str, batch: Batch, dtype: torch.dtype, plan: VisionPlan, ends: Tensor) -> Case:
+    tokens, heads, dim, size = plan.num_tokens, SIZES.num_heads, SIZES.head_dim, dtype.itemsize
+    lengths = ends.diff().tolist()
+    qkv = _normal(tokens, 3 * heads * dim).to(dtype)
+    rotary = {"qkv": qkv, "cos": plan.cos, "sin": plan.sin}
+    sizes = {"num_heads": heads, "head_dim": dim}
+    if op == "rotary_qkv":
+        return Case(op, segments, batch, dtype, rotary, sizes, work.rotary_qkv(tokens, heads, dim, size))
+    if op == "rotary_window_attention":
+        least = work.rotary_window_attention(lengths, heads, dim, size)
+        return Case(op, segments, batch, dtype, {**rotary, "cu_seqlens": ends}, sizes, least)
+    if op == "window_attention":
+        q, k, v = qkv.view(tokens, 3, heads, dim).unbind(1)
+        tensors = {"q": q, "k": k, "v": v, "cu_seqlens": ends}
+        return Case(op, segments, batch, dtype, tensors, {}, work.window_attention(lengths, heads, dim, size))
+    pixels = _normal(tokens, SIZES.patch_dim)
+    weight = (0.02 * _normal(SIZES.hidden_size, SIZES.patch_dim)).to(dtype)
+    tensors = {"pixels": pixels, "weight": weight, "row_index": plan.row_index}
+    least = work.patch_embed(tokens, SIZES.patch_dim, SIZES.hidden_size, size, pixels.element_size())
+    return Case(op, segments, batch, dtype, tensors, {}, least)
+
+
+def _normal(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+# ---- peers ----
+
+
+def cpu_peers(case: Case, *, compiled: bool) -> dict[str, Callable[[], Any]]:
+    """What computes the same, or moves the same bytes, on the CPU; what is not installed is left out."""
+    t = case.tensors
+    found: dict[str, Callable[[], Any]] = {"torch composition": case.composition}
+    if case.op == "window_attention":
+        found["batched bmm + softmax"] = peers.batched_attention(t["q"], t["k"], t["v"], t["cu_seqlens"])
+    if case.op == "rotary_qkv":
+        target = torch.empty_like(t["qkv"])
+        found["copy of qkv"] = lambda: target.copy_(t["qkv"])
+    if peers.have_transformers():
+        found |= peers.transformers_operator(case.op, t)
+    if compiled and "attention" not in case.op:  # a loop over windows would be compiled window by window
+        found["torch.compile"] = torch.compile(case.composition)
+    return found
+
+
+def npu_peers(case: Case) -> dict[str, Callable[[], Any]]:
+    """torch_npu's and ATen's operators, as they run where no kernel does; tensors on the NPU."""
+    composition = getattr(_composition, case.op)
+    outs = [torch.empty_like(result) for result in case.run()]
+    names = ("q", "k", "v") if case.op == "rotary_qkv" else ("out",)
+    scale = SIZES.head_dim**-0.5
+    known = {"scale": scale, "interleaved": False, "bias": None, "row_index": None, **case.tensors, **case.options}
+    known |= dict(zip(names, outs, strict=True))
+    arguments = [known[name] for name in inspect.signature(composition).parameters]
+    return {"torch_npu composition": lambda: composition(*arguments)}

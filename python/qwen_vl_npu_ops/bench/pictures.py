@@ -1,0 +1,87 @@
+"""Pictures of a report: operators under the roofline, and what a tower's time is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..commands import failing_as, optional_packages
+from .record import Line, Peaks, Report
+
+with optional_packages("bench"):
+    from matplotlib.figure import Figure
+
+INK, GRID = "#222222", "#dddddd"
+COLOURS = ("#4477aa", "#cc3311", "#ee9933", "#228833", "#aa3377", "#66ccee", "#bbbbbb", "#222222")
+
+
+def draw(report: Report, path: Path) -> None:
+    """Draw a report; the path's suffix says in which format. Raises ValueError where there is nothing to draw."""
+    if report.benchmark == "ops" and report.peaks is not None:
+        figure = _rooflines(report, report.peaks)
+    elif report.benchmark == "ops":
+        figure = _shares(report)
+    else:
+        raise ValueError(f"plot: expected a report of ops, got one of {report.benchmark}")
+    with failing_as(path, OSError, ValueError):
+        figure.savefig(path, dpi=110)
+
+
+def _rooflines(report: Report, peaks: Peaks) -> Figure:
+    """For each dtype what every implementation reaches, against what the machine does at most."""
+    dtypes = list(dict.fromkeys(line.dtype for line in report.lines))
+    figure = Figure(figsize=(7 * len(dtypes), 6), layout="constrained")
+    for axis, dtype in zip(figure.subplots(1, len(dtypes), squeeze=False)[0], dtypes, strict=True):
+        _roofline(axis, [line for line in report.lines if line.dtype == dtype and line.timing], peaks, dtype)
+    return figure
+
+
+def _roofline(axis: Any, lines: list[Line], peaks: Peaks, dtype: str) -> None:
+    copy = 1e-9 * peaks.copy
+    most = 1e-9 * peaks.arithmetic(dtype)
+    points = [(line, line.gflops, line.gflops / line.gbps) for line in lines if line.gflops and line.gbps]
+    edges = [most / copy, *(intensity for _, _, intensity in points)]
+    low, high = min(edges) / 3, max(edges) * 3
+    axis.plot([low, most / copy, high], [low * copy, most, most], color=INK, linewidth=1.5, zorder=2)
+    names = list(dict.fromkeys(line.implementation for line, _, _ in points))
+    for line, reached, intensity in points:
+        colour = COLOURS[names.index(line.implementation) % len(COLOURS)]
+        marker = "o" if line.ours else "x"
+        axis.plot([intensity], [reached], marker, color=colour, markersize=8 if line.ours else 6, zorder=3)
+        if line.ours:
+            axis.annotate(line.case, (intensity, reached), xytext=(8, -3), textcoords="offset points", fontsize=7)
+    for name in names:  # for the legend
+        axis.plot([], [], "o", color=COLOURS[names.index(name) % len(COLOURS)], label=name)
+    axis.set(xscale="log", yscale="log", xlim=(low, high))
+    axis.set_xlabel("operations per byte of arguments and results", fontsize=9)
+    axis.set_ylabel("GFLOP/s", fontsize=9)
+    title = f"{dtype}: measured peaks {most:.0f} GFLOP/s, copy {copy:.1f} GB/s"
+    axis.set_title(title, loc="left", fontsize=10, color=INK)
+    axis.legend(fontsize=8, frameon=False, loc="lower right")
+    _clean(axis)
+
+
+def _shares(report: Report) -> Figure:
+    """Without peaks of our own measuring: times, and under them the bounds where they are known."""
+    lines = [line for line in report.lines if line.timing]
+    figure = Figure(figsize=(9, 1.2 + 0.35 * len(lines)), layout="constrained")
+    axis = figure.subplots()
+    for at, line in enumerate(lines):
+        assert line.timing is not None
+        axis.barh(at, 1e6 * line.timing.median, color=COLOURS[0], alpha=0.35, zorder=2)
+        axis.barh(at, 1e6 * (line.bound or 0.0), height=0.4, color=COLOURS[0], zorder=3)
+    labels = [f"{line.case}, {line.dtype}, {line.tokens}: {line.implementation}" for line in lines]
+    axis.set_yticks(range(len(lines)), labels, fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlabel("us: pale the time, solid the least it takes", fontsize=9)
+    kind = "estimates of the simulator" if report.device == "sim" else report.device
+    axis.set_title(kind, loc="left", fontsize=10, color=INK)
+    _clean(axis)
+    return figure
+
+
+def _clean(axis: Any) -> None:
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    axis.tick_params(colors=INK, labelsize=8)
+    axis.grid(color=GRID, linewidth=0.6, zorder=1)

@@ -1,0 +1,130 @@
+"""Options of `qwen-vl-npu-ops bench`; `commands.bench` does the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from .options import DTYPES, check_picture, exit_on_failure, in_a_folder, one_of
+
+app = typer.Typer(
+    name="bench",
+    help="Measure the operators, and the machine's own peaks.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="cpu|sim|npu", callback=one_of(("cpu", "sim", "npu")), help="Where; sim has estimates of its model."
+    ),
+]
+Dtypes = Annotated[str, typer.Option(metavar="|".join(DTYPES), help="What to compute in; several with commas.")]
+Tokens = Annotated[
+    str,
+    typer.Option(metavar="N|mixed|video|1080p", help="Batches by their patches, or by name; several with commas."),
+]
+Images = Annotated[
+    list[Path] | None, typer.Option(exists=True, dir_okay=False, help="A picture of a batch of its own, with --video.")
+]
+Videos = Annotated[
+    list[Path] | None, typer.Option(exists=True, dir_okay=False, help="A video of that batch; both may be given again.")
+]
+MaxFrames = Annotated[int, typer.Option(min=1, help="Frames to take of each video.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads. [default: torch's]")]
+Rounds = Annotated[int, typer.Option(min=1, help="Rounds to keep; in each, everything runs once.")]
+Compile = Annotated[bool, typer.Option("--compile", help="Peers of torch.compile too, which takes minutes and a g++.")]
+Checked = Annotated[bool, typer.Option(help="Compute errors against fp64, which can take longer than the benchmark.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the report as a JSON object.")]
+Plot = Annotated[
+    Path | None,
+    typer.Option(dir_okay=False, callback=in_a_folder, help="Draw the report (.png, .pdf)."),
+]
+
+
+@app.command("peaks")
+def peaks_command(threads: Threads = None, as_json: AsJson = False) -> None:
+    """Measure what the cores and the memory of this machine do at most.
+
+    Multiply-adds and exponentials with the instruction set that the operators run on, dot products of bf16 and
+    int8 where the machine has them, and a copy of more than the caches hold.
+    """
+    from . import bench
+
+    _show(lambda: bench.run_peaks(threads), as_json, None)
+
+
+@app.command("ops")
+def ops_command(
+    operators: Annotated[
+        list[str] | None, typer.Argument(metavar="OPERATOR", help="Some of them. [default: all]")
+    ] = None,
+    device: Device = "cpu",
+    dtype: Dtypes = "bf16",
+    tokens: Tokens = "1296",
+    image: Images = None,
+    video: Videos = None,
+    max_frames: MaxFrames = 8,
+    windows: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of each window. [default: the tower's own windows]")
+    ] = None,
+    threads: Threads = None,
+    rounds: Rounds = 7,
+    compile_peers: Compile = False,
+    check: Checked = True,
+    chip: Annotated[str, typer.Option(help="The simulated chip: 910B1, 910B2, 910B3 or 910B4.")] = "910B1",
+    l2: Annotated[
+        str,
+        typer.Option(metavar="cold|warm", callback=one_of(("cold", "warm")), help="Its L2 before each kernel."),
+    ] = "cold",
+    as_json: AsJson = False,
+    plot: Plot = None,
+) -> None:
+    """Time each operator at the 7B tower's sizes beside what else computes the same.
+
+    On the CPU and on an NPU times are medians of interleaved rounds; rounds in which other processes took the
+    cores are dropped and counted. On the simulated chip they are estimates, beside the bound of the roofline.
+    """
+    from . import bench
+
+    request = bench.OpsRequest(
+        device=device,
+        dtypes=dtype,
+        tokens=tokens,
+        images=image or [],
+        videos=video or [],
+        max_frames=max_frames,
+        threads=threads,
+        rounds=rounds,
+        compiled=compile_peers,
+        check=check,
+        operators=operators or [],
+        windows=windows,
+        chip=chip,
+        l2=l2,
+    )
+    _show(lambda: bench.run_ops(request), as_json, plot)
+
+
+def _show(run: Callable[[], Any], as_json: bool, plot: Path | None) -> None:
+    """Run, draw, print; a ValueError is a wrong command line."""
+    from . import bench
+
+    with exit_on_failure():
+        if plot is not None:
+            check_picture(plot, "bench")
+        try:
+            report = run()
+        except ValueError as error:
+            raise typer.BadParameter(" ".join(str(error).split())) from None
+        if plot is not None:
+            bench.draw(report, plot)
+        if as_json:
+            typer.echo(report.as_json())
+        else:
+            bench.print_report(report, Console())

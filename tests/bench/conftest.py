@@ -1,0 +1,36 @@
+import json
+import os
+
+import pytest
+from typer.testing import CliRunner
+
+from qwen_vl_npu_ops.bench import timing
+from qwen_vl_npu_ops.cli import app
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Run `bench` on however busy a machine; the result has exit_code, stdout and stderr."""
+    monkeypatch.setattr(timing.SystemClock, "waited", lambda self: 0.0)
+
+    def invoke(*args):
+        return CliRunner().invoke(app, ["bench", *(str(arg) for arg in args)])
+
+    return invoke
+
+
+@pytest.fixture
+def report(run):
+    """The JSON report of a command line."""
+
+    def invoke(*args):
+        result = run(*args, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout, parse_constant=lambda constant: pytest.fail(constant))
+
+    return invoke
+
+
+@pytest.fixture
+def cores():
+    return len(os.sched_getaffinity(0))

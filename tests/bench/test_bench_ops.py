@@ -1,0 +1,229 @@
+"""`bench peaks` and `bench ops`: reports, peers, pictures, and every wrong way to ask."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from qwen_vl_npu_ops import ops
+from qwen_vl_npu_ops.bench import compare, operators, peers
+from qwen_vl_npu_ops.bench.cases import Batch
+
+FIELDS = {
+    *("schema", "benchmark", "device", "settings", "machine", "versions", "peaks", "lines", "stages", "notes"),
+}
+BATCH = Batch("two", ((1, 4, 6), (2, 8, 10)))
+
+
+def cases(dtype=torch.float32, **options):
+    return {case.name: case for case in operators.cases(BATCH, dtype, options.get("windows"), operators.OPERATORS)}
+
+
+def test_peaks(report):
+    got = report("peaks", "--threads", 1)
+    assert set(got) == FIELDS
+    assert got["schema"] == 1
+    assert got["machine"]["threads"] == 1
+    assert got["machine"]["instruction_set"] == ops.cpu_isa()
+    assert set(got["peaks"]) == {"fma_fp32", "dot_bf16", "dot_int8", "exp_fp32", "copy", "disturbed"}
+    assert got["peaks"]["fma_fp32"] > got["peaks"]["exp_fp32"] > 0 < got["peaks"]["copy"]
+    assert (got["peaks"]["dot_bf16"] is None) == (ops.cpu_isa() != "avx512_bf16")
+
+
+def test_peak_loops_count_what_they_do():
+    loop = torch.ops.qwen_vl_npu_ops.peak_loop
+    for name in ("fma_fp32", "exp_fp32"):
+        assert loop(name, 20) == 20 * loop(name, 1) > 0
+    with pytest.raises(ValueError, match="peak_loop: name: expected fma_fp32, dot_bf16, dot_int8 or exp_fp32, got x"):
+        loop("x", 1)
+
+
+def test_ops(report):
+    got = report("ops", "--tokens", "64", "--dtype", "fp32,bf16", "--rounds", 2)
+    assert set(got) == FIELDS
+    assert got["versions"]["torch"] == torch.__version__
+    assert got["settings"]["grids"] == {"64": [[1, 8, 8]]}
+    for dtype in ("fp32", "bf16"):
+        lines = [line for line in got["lines"] if line["dtype"] == dtype]
+        assert {line["case"] for line in lines if line["ours"]} == set(cases())
+        for line in lines:
+            if line["timing"] is None:
+                assert line["note"]
+                continue
+            seconds = line["timing"]["median"]
+            assert line["timing"]["low"] <= seconds <= line["timing"]["high"]
+            ours = next(x for x in lines if x["case"] == line["case"] and x["ours"])
+            assert line["times_ours"] == pytest.approx(seconds / ours["timing"]["median"])
+            assert line["of_peak"] == pytest.approx(line["bound"] / seconds)
+            assert line["implementation"] == "copy of qkv" or 0 < line["rms_error"] < 0.02
+            if line["ours"]:
+                assert 0 < line["worst"] <= 1
+                assert line["cosine"] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_table(run):
+    result = run("ops", "patch_embed", "--tokens", "64", "--rounds", 1, "--no-check")
+    assert result.exit_code == 0, result.output
+    for text in ("measured peaks", "bf16, 64 tokens", "patch_embed", "ours", "torch composition", "rounds dropped"):
+        assert text in result.stdout
+
+
+def test_real_images(report, tmp_path):
+    Image.new("RGB", (112, 56)).save(tmp_path / "small.png")
+    got = report("ops", "rotary_qkv", "--image", tmp_path / "small.png", "--rounds", 1, "--no-check")
+    ((name, grids),) = got["settings"]["grids"].items()
+    assert name == "1 input"
+    assert got["lines"][0]["tokens"] == grids[0][0] * grids[0][1] * grids[0][2]
+
+
+@pytest.mark.parametrize("name", cases())
+def test_peers_compute_the_same(name):
+    case = cases()[name]
+    expected = case.double().composition()
+    with torch.inference_mode():
+        found = operators.cpu_peers(case, compiled=False)
+        assert len(found) >= 2
+        for peer, function in {"ours": case.run, **found}.items():
+            if peer == "copy of qkv":
+                assert torch.equal(function(), case.tensors["qkv"])
+            else:
+                rms, cosine = compare.rms_and_cosine(operators.results(function()), expected)
+                assert rms < 1e-6, peer
+                assert cosine == pytest.approx(1.0)
+
+
+def test_compiled_peers_are_those_without_windows():
+    assert {name for name, case in cases().items() if "torch.compile" in operators.cpu_peers(case, compiled=True)} == {
+        "rotary_qkv",
+        "patch_embed",
+    }
+
+
+def test_windows_of_a_length():
+    case = cases(windows=50)["window_attention, windows"]
+    assert case.tensors["cu_seqlens"].tolist() == [0, 50, 100, 150, 184]
+    assert case.work.exps == 16 * (3 * 50**2 + 34**2)
+
+
+def test_eager_scores_have_a_limit(monkeypatch):
+    tensors = cases()["rotary_window_attention, full"].tensors
+    assert peers.eager_bytes(tensors["cu_seqlens"], 16) == 4 * 16 * 80**2
+    assert set(peers.transformers_operator("rotary_window_attention", tensors)) == {
+        "transformers sdpa",
+        "transformers eager",
+    }
+    monkeypatch.setattr(peers, "LARGEST_SCORES", 4 * 16 * 80**2 - 1)
+    assert set(peers.transformers_operator("rotary_window_attention", tensors)) == {"transformers sdpa"}
+
+
+class Steps:
+    """A clock on which calls take what the test says."""
+
+    def __init__(self):
+        self.time = 0.0
+
+    def now(self):
+        return self.time
+
+    def waited(self):
+        return 0.0
+
+    def call(self, seconds):
+        def function():
+            self.time += seconds
+
+        return function
+
+
+def test_peers_that_fail_or_take_too_long():
+    clock = Steps()
+
+    def broken():
+        raise RuntimeError("no compiler\nat all")
+
+    functions = {"ours": clock.call(0.1), "like": clock.call(0.2), "slow": clock.call(3.0), "broken": broken}
+    found = compare.sort(functions, clock)
+    assert set(found.usable) == {"ours", "like"}
+    assert found.slow["slow"].median == pytest.approx(3.0)
+    assert found.slow["slow"].rounds == 1
+    assert found.failures == {"broken": "RuntimeError: no compiler"}
+    with pytest.raises(RuntimeError, match="no compiler"):
+        compare.sort({"ours": broken}, clock)
+
+
+def test_contended_cases_have_lines_without_times():
+    waits = iter(range(1000))
+    clock = Steps()
+    clock.waited = lambda: next(waits)
+    clock.now = lambda: next(waits)
+    peaks = compare.Peaks(1e9, None, None, 1e9, 1e9)
+    lines = compare.on_cpu(cases()["rotary_qkv"], peaks, 1, check=False, compiled=False, clock=clock)
+    assert lines
+    for line in lines:
+        assert line.timing is None
+        assert line.note == "other processes took the cores in each of 3 rounds"
+
+
+def test_sim(report):
+    got = report("ops", "--device", "sim", "--tokens", "64", "--dtype", "bf16,fp32")
+    assert got["peaks"] is None
+    assert "estimates" in got["notes"][0]
+    for line in got["lines"]:
+        assert line["ours"]
+        if line["timing"] is None:
+            assert (line["dtype"], line["note"]) == ("fp32", "no kernel for fp32")
+            continue
+        assert 0 < line["of_peak"] < 1
+        assert line["note"].startswith("bound by ")
+        assert line["rms_error"] < 0.01
+
+
+def test_sim_table(run):
+    result = run("ops", "rotary_qkv", "--device", "sim", "--tokens", "64")
+    assert result.exit_code == 0, result.output
+    for text in ("of bound", "estimates", "us"):
+        assert text in result.stdout
+
+
+@pytest.mark.parametrize("device", ["cpu", "sim"])
+def test_plot(run, tmp_path, device):
+    path = tmp_path / "plot.png"
+    result = run("ops", "rotary_qkv", "--device", device, "--tokens", "64", "--rounds", 1, "--plot", path)
+    assert result.exit_code == 0, result.output
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    colours = {tuple(pixel) for pixel in pixels.reshape(-1, 3)}
+    assert {(0xFF, 0xFF, 0xFF), (0x22, 0x22, 0x22)} <= colours
+    assert len(colours) > 20
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        ("ops softmax", "OPERATOR: expected one of rotary_qkv, window_attention"),
+        ("ops --device gpu", "expected one of cpu, sim, npu, got 'gpu'"),
+        ("ops --dtype bf16,int8", "--dtype: expected bf16, fp16, fp32, with commas between them, got 'int8'"),
+        ("ops --tokens 10", "tokens: expected a multiple of 4, got 10"),
+        ("ops --tokens many", "got 'many'"),
+        ("ops --rounds 0", "--rounds"),
+        ("ops --windows 0", "--windows"),
+        ("ops --threads 4096", "--threads: expected at most"),
+        ("peaks --threads 4096", "--threads: expected at most"),
+        ("ops --device sim --chip 910C", "--chip: expected one of 910B1, 910B2, 910B3, 910B4, got '910C'"),
+        ("ops --device sim --l2 hot", "cold, warm, got 'hot'"),
+        ("ops --plot picture.xyz", ".xyz"),
+        ("ops --plot missing/picture.png", "missing"),
+        ("ops --image missing.png", "missing.png"),
+    ],
+)
+def test_bad_command_lines(run, args, named):
+    result = run(*args.split())
+    assert result.exit_code == 2, result.output
+    assert named in " ".join(result.stderr.split())
+    assert result.stdout == ""
+
+
+def test_no_npu_is_one_line(run):
+    result = run("ops", "--device", "npu")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: --device npu: torch_npu")
+    assert result.stderr.count("\n") == 1
