@@ -61,14 +61,14 @@ TORCH_LIBRARY(qwen_vl_npu_ops, m) {
           qwen_vl_npu_ops::checked_row_index(op.c_str(), row_index, rows, row_index.device());
         });
   // For benchmarks: each thread runs the loop; returns the operations of all, 0 without such an instruction.
-  m.def("peak_loop(str name, int iterations) -> int", [](const std::string& name, int64_t iterations) {
+  m.def("_peak_loop(str name, int iterations) -> int", [](const std::string& name, int64_t iterations) {
     const std::map<std::string, PeakLoop> loops = {{"fma_fp32", PeakLoop::kFmaFp32},
                                                    {"dot_bf16", PeakLoop::kDotBf16},
                                                    {"dot_int8", PeakLoop::kDotInt8},
                                                    {"exp_fp32", PeakLoop::kExpFp32}};
     const auto loop = loops.find(name);
     TORCH_CHECK_VALUE(loop != loops.end(),
-                      "peak_loop: name: expected fma_fp32, dot_bf16, dot_int8 or exp_fp32, got ", name);
+                      "_peak_loop: name: expected fma_fp32, dot_bf16, dot_int8 or exp_fp32, got ", name);
     const auto& kernels = qwen_vl_npu_ops::checked_cpu_kernels();
     std::atomic<int64_t> operations{0};
     at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t begin, int64_t end) {

@@ -31,10 +31,10 @@ def test_peaks(report):
 
 
 def test_peak_loops_count_what_they_do():
-    loop = torch.ops.qwen_vl_npu_ops.peak_loop
+    loop = torch.ops.qwen_vl_npu_ops._peak_loop
     for name in ("fma_fp32", "exp_fp32"):
         assert loop(name, 20) == 20 * loop(name, 1) > 0
-    with pytest.raises(ValueError, match="peak_loop: name: expected fma_fp32, dot_bf16, dot_int8 or exp_fp32, got x"):
+    with pytest.raises(ValueError, match="_peak_loop: name: expected fma_fp32, dot_bf16, dot_int8 or exp_fp32, got x"):
         loop("x", 1)
 
 

@@ -44,7 +44,7 @@ def _loop(name: str, clock: Clock) -> _Rate | None:
     """One of the loops in csrc/cpu/peaks.cpp; None where there is no such instruction."""
 
     def run(iterations: int) -> int:
-        return torch.ops.qwen_vl_npu_ops.peak_loop(name, iterations)
+        return torch.ops.qwen_vl_npu_ops._peak_loop(name, iterations)
 
     if run(1) == 0:
         return None
