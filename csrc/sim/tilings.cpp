@@ -95,7 +95,7 @@ void add_patch_embed(py::module_& module) {
       SHAPE(index_bytes) SHAPE(has_bias)
       TILING(biasOffset) TILING(groups) TILING(segments) TILING(rowBlocks) TILING(columnBlocks) TILING(kBlocks)
       TILING(chunks) TILING(sumChunks) TILING(tileBlocks) TILING(resident) TILING(everyOther) TILING(weightBytes) TILING(rowBytes)
-      TILING(biasBytes) TILING(rounds) TILING(tileRows) TILING(tileK) TILING(inBytes) TILING(outBytes)
+      TILING(biasBytes) TILING(rounds) TILING(parts) TILING(stripBlocks) TILING(inBytes) TILING(outBytes)
       TILING(biasColumns));
   // clang-format on
 }

@@ -65,9 +65,11 @@ ANOTHER_BARRIER = "another barrier stands before the next use"
 NO_RESCALE = "the first block of keys has nothing to rescale"
 ONES = "all numbers there are ones, and there are more of them than rows"
 ONE_TASK = "a core has one task in this case, which has nothing to wait for"
-ONE_BURST = "a core's bias is a single burst, which needs a buffer once"
+ONE_BURST = "a core's bias, and its weights, are a single burst, which needs a buffer once"
 OTHERS_ORDER = "other waits order the same uses in this small case"
 SPARE = "one buffer fewer: the queue's other one carries the rest"
+UNREAD = "the copy only brings weights into L2, nobody reads what arrives in UB"
+ONE_NAN = "a row with one NaN is NaN in every column, and the rows beside it here are missing too"
 UNUSED = "this small case leaves the end of the buffer unused"
 
 
@@ -158,14 +160,17 @@ PATCH_EMBED = [
     moved("patch_embed", "WaitFlag<AscendC::HardEvent::FIX_M>(slot);", ONLY_WAITS),
     moved("patch_embed", "WaitFlag<AscendC::HardEvent::M_MTE1>(ROWS_FREE + slot);", ONLY_WAITS),
     moved("patch_embed", "WaitFlag<AscendC::HardEvent::M_MTE2>(TABLE_FREE);", ONLY_WAITS, "ROWS_FREE + slot"),
-    moved("patch_embed", "WaitFlag<AscendC::HardEvent::MTE1_MTE2>(GROUP_FREE);", ONLY_WAITS, "(TABLE_FREE);"),
+    moved("patch_embed", "WaitFlag<AscendC::HardEvent::MTE1_MTE2>(GROUP_FREE);", ONLY_WAITS, "ROWS_FREE + slot"),
     moved("patch_embed", "WaitFlag<AscendC::HardEvent::M_MTE2>(TABLE_FREE);", ONE_TASK, "if (hasTable_) {"),
-    moved("patch_embed", "WaitFlag<AscendC::HardEvent::MTE1_MTE2>(GROUP_FREE);", ONE_TASK, "LoadGroup("),
-    moved("patch_embed", "WaitFlag<AscendC::HardEvent::MTE1_MTE2>(slot);", BEFORE_ITS_USE, "step % tiling_.chunks;"),
-    moved("patch_embed", "WaitFlag<AscendC::HardEvent::FIX_M>(tile);", BEFORE_ITS_USE),
+    moved("patch_embed", "WaitFlag<AscendC::HardEvent::MTE1_MTE2>(GROUP_FREE);", ONE_TASK, "tiling_.resident"),
+    moved(
+        "patch_embed", "WaitFlag<AscendC::HardEvent::MTE1_MTE2>(slot);", BEFORE_ITS_USE, "bias1_.Get<float>(), biasGm_"
+    ),
+    moved("patch_embed", "WaitFlag<AscendC::HardEvent::FIX_M>(tile.half);", BEFORE_ITS_USE),
     moved("patch_embed", "WaitFlag<AscendC::HardEvent::M_MTE1>(ROWS_FREE + rowSlot_);", OTHERS_ORDER),
     moved("patch_embed", "WaitFlag<AscendC::HardEvent::M_MTE1>(WEIGHT_FREE + h);", OTHERS_ORDER),
     moved("patch_embed", "PipeBarrier<PIPE_M>();", BEFORE_ITS_USE),
+    moved("patch_embed", BARRIER, "the strip's first Cast does not touch what was filled in", first_only=True),
     Harmless(
         "queue sync dropped",
         "patch_embed",
@@ -178,8 +183,15 @@ PATCH_EMBED = [
     Harmless("queue sync dropped", "patch_embed", "outQueue_.template AllocTensor<T>();", FREE, "DeQue<P>()", True),
     Harmless("queue misuse", "patch_embed", "inQueue_.FreeTensor(in);", ONE_BURST, "if constexpr (!IS_FLOAT)"),
     Harmless("queue misuse", "patch_embed", "outQueue_.FreeTensor(out);", ONE_BURST, "wideBiasGm_"),
-    Harmless("queue misuse", "patch_embed", "inQueue_.FreeTensor(in);", SPARE, "NOT_A_NUMBER", True),
-    Harmless("queue misuse", "patch_embed", "outQueue_.FreeTensor(out);", SPARE, "rowsGm_[", first_only=True),
+    Harmless("queue misuse", "patch_embed", "inQueue_.FreeTensor(in);", SPARE, "STRIP, params);", True),
+    Harmless("queue misuse", "patch_embed", "outQueue_.FreeTensor(out);", SPARE, "DataCopy(dst, out", first_only=True),
+    Harmless(
+        "queue sync dropped", "patch_embed", "in = inQueue_.template AllocTensor<T>();", ONE_BURST, "while (at < end)"
+    ),
+    Harmless("queue misuse", "patch_embed", "inQueue_.FreeTensor(in);  // nobody", ONE_BURST),
+    Harmless("address shifted", "patch_embed", "weightGm_[at]", UNREAD),
+    Harmless("not executed", "patch_embed", "weightGm_[at]", UNREAD),
+    Harmless("address shifted", "patch_embed", "AscendC::Duplicate(in[i * pitch]", ONE_NAN),
     Harmless("buffer shrunk", "patch_embed", "InitBuffer(inQueue_", UNUSED),
     Harmless("buffer shrunk", "patch_embed", "InitBuffer(rows1_", UNUSED),
     Harmless("buffer shrunk", "patch_embed", "InitBuffer(biasTable_", UNUSED),

@@ -16,17 +16,21 @@ constexpr uint32_t kMaxTileBlocks = 16;
 constexpr uint32_t kLongestSum = 256;   // of floats
 constexpr uint32_t kMaxStride = 65535;  // elements between the rows of an ND2NZ
 constexpr int64_t kMaxK = kMaxStride / kSide * kSide;
-constexpr int64_t kMaxRows = INT32_MAX / 2;  // of the result, and columns
+constexpr int64_t kMaxSize = INT32_MAX / 2;  // rows of the result, and columns
 constexpr uint32_t kReserved = 8 * 1024;     // bytes of UB that CANN keeps unless told not to
-constexpr uint32_t kMaxTileRows = 8;         // in UB: enough for long bursts, few enough to overlap
+constexpr uint32_t kStrip = 8;               // rows that the vector cores pack at a time
+constexpr uint32_t kMaxParts = 4;            // a cross-core flag counts to 15
 constexpr uint32_t kFewBlocks = 4;           // of k in a chunk: below that the pipes' fixed costs show
 
-// Cycles of the parts that compete, as the simulator prices them (csrc/sim/machine/cost.cpp).
-constexpr double kLoadRate = 78.4;  // bytes a cycle from GM to L1
-constexpr double kMisaligned = 2;   // ND2NZ of rows that do not start on 32 bytes takes so many times as long
-constexpr double kStep = 9;         // from one Mmad to the next
-constexpr double kLoad = 23.5;      // of a LoadData, before its bytes
-constexpr double kRowRate = 256, kWeightRate = 128, kOutRate = 67;  // L1 to L0A and L0B, L0C to GM
+// Cycles and bytes a cycle of what competes, as the simulator prices them (csrc/sim/machine/cost.cpp).
+constexpr double kToL1 = 128, kToL0A = 256, kToL0B = 128, kFromL0C = 68.7;
+constexpr double kMisaligned = 2;  // ND2NZ of rows that do not start on 32 bytes takes so many times as long
+constexpr double kCopy = 16.6;     // of a copy from GM, before its bytes
+constexpr double kLoad = 23.5;     // of a LoadData, before its bytes
+constexpr double kStep = 9;        // from one Mmad to the next
+constexpr double kHandoff = 1000;  // from a vector core's last store to the first Mmad
+constexpr double kCrooked =
+    1.3;  // HBM traffic of packing, over its bytes: bursts are short and off 512 bytes
 
 uint32_t ceil_div(uint32_t value, uint32_t unit) {
   return (value + unit - 1) / unit;
@@ -52,7 +56,7 @@ struct Cut {
 // Chooses Cuts: what stays the same for all of them.
 struct Problem {
   uint32_t row_blocks, column_blocks, k_blocks;
-  uint32_t type_size;
+  uint32_t type_size, pixel_size;
   double weight_slowdown;
   const Chip& chip;
 
@@ -89,22 +93,33 @@ struct Problem {
     }
   }
 
+  // Bytes a cycle.
+  double hbm() const { return chip.hbm_achieved_gbps * 1000 / chip.mhz; }
+  double to_l1() const { return std::min(kToL1, chip.l2_gbps * 1000 / chip.mhz / chip.cube_cores); }
+
+  // Until the weights are in L2 and the first part of the first round is packed.
+  double start(const Cut& cut) const {
+    const double rows = std::min(row_blocks, cut.segments * 2 * cut.tile_blocks);
+    const double packed = kCrooked * rows * (pixel_size + type_size) / type_size;
+    const double fractals = column_blocks + packed / std::min(cut.chunks, kMaxParts);
+    return fractals * k_blocks * kFractal / hbm() + kHandoff;
+  }
+
   double cycles(const Cut& cut) const {
-    const double n = group_blocks(cut.groups), m = ceil_div(row_blocks, cut.segments), k = k_blocks;
-    const double pairs = ceil_div(static_cast<uint32_t>(m), 2 * cut.tile_blocks);
-    const double steps = pairs * 2 * cut.chunks;
-    const double multiply = m * n * k * (type_size == 4 ? 2 : 1) + 2 * steps * kStep;
-    const double to_l0 =
-        pairs * n * k * kFractal / kWeightRate + m * k * kFractal / kRowRate + 3 * steps * kLoad;
-    const double weights = n * k * kFractal / kLoadRate * weight_slowdown;
-    const double rows = m * k * kFractal / kLoadRate;
-    const double store = m * n * kSide * kSide * type_size / kOutRate;
-    const double load = (cut.resident ? 1 : pairs) * weights + rows;
-    // The first pair waits for all weights and its own rows.
-    const double start = std::max(0.0, weights + (rows - multiply) / pairs);
-    const double busiest = std::max({multiply, to_l0, load, store});
-    const uint32_t tasks = cut.groups * cut.segments;
-    return ceil_div(tasks, static_cast<uint32_t>(chip.cube_cores)) * (busiest + start);
+    const double n = group_blocks(cut.groups), k = k_blocks;
+    const double rows = ceil_div(row_blocks, cut.segments);
+    const double pairs = ceil_div(static_cast<uint32_t>(rows), 2 * cut.tile_blocks), m = rows / pairs;
+    const double half_chunks = 2 * cut.chunks;
+    // Of a pair.
+    const double multiply = m * n * k * (type_size == 4 ? 2 : 1) + 2 * half_chunks * kStep;
+    const double to_l0 = n * k * kFractal / kToL0B + m * k * kFractal / kToL0A + 3 * half_chunks * kLoad;
+    const double weights = n * k * kFractal * weight_slowdown / to_l1() + half_chunks * kCopy;
+    const double load = m * k * kFractal / to_l1() + half_chunks * kCopy;
+    const double store = m * n * kSide * kSide * type_size / kFromL0C;
+    const double first = std::max({multiply, to_l0, load + weights, store});
+    const double other = std::max({multiply, to_l0, load + (cut.resident ? 0 : weights), store});
+    const uint32_t tasks = ceil_div(cut.groups * cut.segments, static_cast<uint32_t>(chip.cube_cores));
+    return start(cut) + tasks * (first + (pairs - 1) * other + store / 2);
   }
 
   Cut best() const {
@@ -127,25 +142,22 @@ struct Problem {
   }
 };
 
-// The vector cores' tiles: whole rows, or pieces of one row that is too long.
-void choose_vector_tile(PatchEmbedTiling& t, uint32_t pixel_size, uint32_t type_size, const Chip& chip) {
+// The vector cores' strips: all blocks of k, or as many as fit.
+void choose_strip(PatchEmbedTiling& t, uint32_t pixel_size, uint32_t type_size, const Chip& chip) {
   const uint32_t room = (chip.ub - kReserved) / 2;  // two slots
-  const uint32_t per_block = kBlock / type_size;
-  const uint32_t most_k = room / (pixel_size + type_size) / per_block * per_block;
-  t.tileK = std::min(t.kBlocks * per_block, most_k);
-  const uint32_t row = t.tileK * (pixel_size + type_size);
-  t.tileRows = std::max(1u, std::min(kMaxTileRows, room / row));
-  // At least 16 columns of bias as float.
-  t.inBytes = std::max(t.tileRows * t.tileK * pixel_size, kSide * 4);
-  t.outBytes = std::max(t.tileRows * t.tileK * type_size, kSide * 4);
-  t.biasColumns = std::min(t.inBytes, t.outBytes) / 4 / kSide * kSide;
+  const uint32_t pixel_block = kBlock / type_size * pixel_size;
+  t.stripBlocks = std::min(t.kBlocks, room / (kStrip * (pixel_block + kBlock)));
+  // Weights come in their own type. At least 16 columns of bias as float.
+  t.inBytes = std::max(kStrip * t.stripBlocks * std::max(pixel_block, kBlock), kSide * 4);
+  t.outBytes = kStrip * t.stripBlocks * kBlock;
+  t.biasColumns = t.outBytes / 4 / kSide * kSide;
 }
 
 }  // namespace
 
 Launch<PatchEmbedTiling> tile_patch_embed(const PatchEmbedShape& shape, const Chip& chip) {
-  check_size("rows", shape.rows, 0, kMaxRows);
-  check_size("hidden", shape.hidden, 1, kMaxRows);
+  check_size("rows", shape.rows, 0, kMaxSize);
+  check_size("hidden", shape.hidden, 1, kMaxSize);
   check_size("k", shape.k, 1, kMaxK);
   check_size("pixel_rows", shape.pixel_rows, 0, INT64_MAX);
   check_size("pixel_stride", shape.pixel_stride, 0, INT64_MAX);
@@ -161,14 +173,14 @@ Launch<PatchEmbedTiling> tile_patch_embed(const PatchEmbedShape& shape, const Ch
   t.hasBias = shape.has_bias;
   if (t.rows == 0) return {0, 0, t};
 
-  const uint32_t type_size = size_of(shape.type);
+  const uint32_t type_size = size_of(shape.type), pixel_size = size_of(shape.pixel_type);
   t.rowBlocks = ceil_div(t.rows, kSide);
   t.columnBlocks = ceil_div(t.hidden, kSide);
   t.kBlocks = ceil_div(t.k, kBlock / type_size);
   t.everyOther = t.k * type_size % kBlock == kBlock / 2 && 2 * t.k <= kMaxStride;
   const bool aligned = t.k * type_size % kBlock == 0;
   const double slowdown = aligned ? 1 : t.everyOther ? (1 + kMisaligned) / 2 : kMisaligned;
-  const Problem problem{t.rowBlocks, t.columnBlocks, t.kBlocks, type_size, slowdown, chip};
+  const Problem problem{t.rowBlocks, t.columnBlocks, t.kBlocks, type_size, pixel_size, slowdown, chip};
   const Cut cut = problem.best();
   t.groups = cut.groups;
   t.segments = cut.segments;
@@ -182,7 +194,8 @@ Launch<PatchEmbedTiling> tile_patch_embed(const PatchEmbedShape& shape, const Ch
   t.rowBytes = problem.row_bytes(cut);
   t.biasBytes = problem.bias_bytes(cut);
   t.rounds = ceil_div(ceil_div(t.rowBlocks, t.segments), 2 * t.tileBlocks);
-  choose_vector_tile(t, size_of(shape.pixel_type), type_size, chip);
+  t.parts = std::min(t.chunks, kMaxParts);
+  choose_strip(t, pixel_size, type_size, chip);
 
   t.biasOffset = uint64_t{t.rowBlocks} * t.kBlocks * kFractal;
   const uint64_t bias = shape.has_bias && type_size == 2 ? uint64_t{t.columnBlocks} * kSide * 4 : 0;

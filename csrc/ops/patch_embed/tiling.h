@@ -8,7 +8,7 @@ struct PatchEmbedTiling {
   // The problem.
   uint64_t pixelRows;
   uint64_t pixelStride;  // elements between rows of pixels
-  uint64_t biasOffset;   // bytes into the workspace: bias in float, behind the gathered rows
+  uint64_t biasOffset;   // bytes into the workspace: bias in float, behind the packed rows
   uint32_t rows;         // of the result
   uint32_t hidden;       // its columns
   uint32_t k;
@@ -33,10 +33,10 @@ struct PatchEmbedTiling {
   uint32_t biasBytes;    // of L1
 
   // Vector cores.
-  uint32_t rounds;       // in which rows are gathered: the pairs of the longest segment
-  uint32_t tileRows;     // rows of a tile in UB
-  uint32_t tileK;        // and its columns
-  uint32_t inBytes;      // of UB, for a tile as it comes; two slots, as the next
-  uint32_t outBytes;     // for a tile as it leaves
-  uint32_t biasColumns;  // columns of bias that fit a tile
+  uint32_t rounds;       // in which rows are packed: a pair of every segment each
+  uint32_t parts;        // of whole chunks, in which the first round is handed over
+  uint32_t stripBlocks;  // blocks of k of a strip of eight rows that fit UB
+  uint32_t inBytes;      // of UB, for a strip as it comes; two slots, as the next
+  uint32_t outBytes;     // for a strip as it leaves
+  uint32_t biasColumns;  // columns of bias that fit a slot
 };
