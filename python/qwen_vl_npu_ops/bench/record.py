@@ -29,14 +29,6 @@ class Work:
     bytes: float
     exps: float = 0.0
 
-    def __add__(self, other: Work) -> Work:
-        """Both, one after the other."""
-        return Work(self.flops + other.flops, self.bytes + other.bytes, self.exps + other.exps)
-
-    def __mul__(self, times: float) -> Work:
-        """The same so many times."""
-        return Work(times * self.flops, times * self.bytes, times * self.exps)
-
 
 @dataclasses.dataclass(frozen=True)
 class Peaks:
@@ -83,29 +75,16 @@ class Line:
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
-    """Time of one part of a tower, in one case."""
-
-    case: str
-    dtype: str
-    tokens: int
-    implementation: str
-    stage: str
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
 class Report:
     """A run of `qwen-vl-npu-ops bench`."""
 
-    benchmark: str  # ops, tower or peaks
+    benchmark: str  # ops or peaks
     device: str  # cpu, sim or npu
     settings: dict[str, Any]
     machine: dict[str, Any]
     versions: dict[str, str | None]
     peaks: Peaks | None
     lines: list[Line]
-    stages: list[Stage]
     notes: list[str]
 
     def as_json(self) -> str:

@@ -170,7 +170,7 @@ def _report(
         notes = [*notes, f"{dropped} contended rounds dropped (threads waited {CONTENDED:.0%} of a round or more)"]
     if measured is not None and measured.disturbed:
         notes = [*notes, "the peaks are too low: others took the cores while they were measured"]
-    return Report(benchmark, device, settings, here, versions(), measured, lines, [], notes)
+    return Report(benchmark, device, settings, here, versions(), measured, lines, notes)
 
 
 def draw(report: Report, path: Path) -> None:
