@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -197,9 +198,8 @@ def print_report(report: Report, console: Console) -> None:
     )
     if report.peaks is not None:
         console.print(_peak_table(report.peaks))
-    for dtype, tokens in dict.fromkeys((line.dtype, line.tokens) for line in report.lines):
-        rows = [line for line in report.lines if (line.dtype, line.tokens) == (dtype, tokens)]
-        console.print(_line_table(f"{dtype}, {tokens} tokens", rows, report.device == "sim"))
+    for title, rows in itertools.groupby(report.lines, lambda line: f"{line.case}, {line.dtype}, {line.tokens} tokens"):
+        console.print(_line_table(title, list(rows), report.device == "sim"))
     remarks = [f"{line.case}, {line.dtype}, {line.implementation}: {line.note}" for line in report.lines if line.note]
     for note in [*remarks, *report.notes]:
         console.print(note, highlight=False, soft_wrap=True, markup=False)
@@ -227,11 +227,9 @@ def _line_table(title: str, lines: Sequence[Line], estimated: bool) -> Table:
     unit = "us" if estimated else "ms"
     for column in (unit, "spread", "GFLOP/s", "GB/s", "of bound" if estimated else "of peak", "x ours", "error"):
         table.add_column(column, justify="right", no_wrap=True)
-    for case in dict.fromkeys(line.case for line in lines):
-        table.add_row(case, style="italic")
-        for line in (line for line in lines if line.case == case):
-            cells = [] if line.timing is None else _cells(line, line.timing, 1e6 if estimated else 1e3)
-            table.add_row(f" {line.implementation}", *(cells or ["-"]), style="bold" if line.ours else "")
+    for line in lines:
+        cells = [] if line.timing is None else _cells(line, line.timing, 1e6 if estimated else 1e3)
+        table.add_row(line.implementation, *(cells or ["-"]), style="bold" if line.ours else "")
     return table
 
 
