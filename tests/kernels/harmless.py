@@ -179,7 +179,6 @@ PATCH_EMBED = [
         "while (column < end)",
     ),
     Harmless("queue sync dropped", "patch_embed", "out = outQueue_.template AllocTensor<float>();", ONE_BURST),
-    Harmless("queue sync dropped", "patch_embed", "inQueue_.template AllocTensor<P>();", FREE, first_only=True),
     Harmless("queue sync dropped", "patch_embed", "outQueue_.template AllocTensor<T>();", FREE, "DeQue<P>()", True),
     Harmless("queue misuse", "patch_embed", "inQueue_.FreeTensor(in);", ONE_BURST, "if constexpr (!IS_FLOAT)"),
     Harmless("queue misuse", "patch_embed", "outQueue_.FreeTensor(out);", ONE_BURST, "wideBiasGm_"),
