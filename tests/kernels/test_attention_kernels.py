@@ -34,6 +34,7 @@ ROTATED = {
     **ROTARY,
     "heads of 96 padded to 112": Rotary(lengths=(64, 26), head_dim=96, out_head_dim=112, heads=3),
     "ragged windows": Rotary(lengths=(33, 1, 17, 64, 48), heads=5),
+    "ragged windows of an image": Rotary(lengths=(64, 64, 48, 64, 16, 64, 64, 32), heads=16),
     "short and long": Rotary(lengths=(64, 200), heads=2),
     "short and long, interleaved": Rotary(lengths=(64, 200), heads=2, interleaved=True, out_head_dim=96),
 }

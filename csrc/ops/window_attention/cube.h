@@ -147,20 +147,22 @@ class AttentionCube {
   // The result of a short task whose v is loaded, once its weights are there.
   __aicore__ inline void ValuesShort(const AttentionStep& step) {
     const uint32_t rows = AttentionRoundUp(step.rows, ATTENTION_FRACTAL);
-    AscendC::LocalTensor<T> p1 = TakeFractals(step);
+    AscendC::CrossCoreWaitFlag(ATTENTION_WEIGHTS_READY);
+    AscendC::LocalTensor<T> first = TakeFractals(step, 0), second = TakeFractals(step, 1);
     AscendC::LocalTensor<T> v1 = Take(v1_, vSlots_);
     for (uint32_t head = 0; head < step.heads; ++head) {
-      const uint32_t out = AcquireResult(step.rows);
-      Accumulate(out, step.rows, p1[head * rows * rows], rows, v1[head * rows * valueWidth_], rows, 0, true,
-                 true);
+      const uint32_t out = AcquireResult(step.rows), at = head * rows * rows;
+      AscendC::LocalTensor<T> values = v1[head * rows * valueWidth_];
+      Accumulate(out, step.rows, first[at], rows, values, rows, 0, true, false);
+      Accumulate(out, step.rows, second[at], rows, values, rows, 0, false, true);
       StoreOut(step, step.head + head, step.token, step.rows, out);
     }
+    Release(pSlots_);
     Release(pSlots_);
     Release(vSlots_);
   }
 
-  // The results of a long task's tiles: the output itself where one block of keys is all, else parts that the
-  // vector cores put together.
+  // The results of a long task's tiles, parts that the vector cores put together.
   __aicore__ inline void ValuesLong(const AttentionStep& step) {
     const uint32_t half = tiling_.keys / 2;
     const uint32_t halves = (step.keys + half - 1) / half;
@@ -184,11 +186,7 @@ class AttentionCube {
                    key == 0, key + keys == step.keys);
         Release(pSlots_);
       }
-      if (step.isFirst && step.isLast) {
-        StoreOut(step, step.head, step.token + step.row + sub * step.SubRows(), rows, out);
-      } else {
-        StorePart(rows, out);
-      }
+      StorePart(rows, out);
     }
     for (uint32_t i = 0; i < halves; ++i) Release(vSlots_);
   }
@@ -426,17 +424,17 @@ class AttentionCube {
            sub * (tiling_.tile * tiling_.keys);
   }
 
-  // Weights of a short task, in L1. Each vector core left its heads, or its rows of the only one, as fractals
-  // where its scores began.
-  __aicore__ inline AscendC::LocalTensor<T> TakeFractals(const AttentionStep& step) {
-    AscendC::CrossCoreWaitFlag(ATTENTION_WEIGHTS_READY);
+  // A term of a short task's weights, in L1, the first and then the second. Each vector core left its heads, or
+  // its rows of the only one, as fractals where its scores began.
+  __aicore__ inline AscendC::LocalTensor<T> TakeFractals(const AttentionStep& step, uint32_t term) {
     const uint32_t pitch = step.Pitch(), padded = AttentionRoundUp(step.rows, ATTENTION_FRACTAL);
     const uint32_t share = step.FirstShare(0), all = step.heads * step.rows;
     AscendC::LocalTensor<T> p1 = Acquire(p1_, pSlots_);
     for (uint32_t first = 0; first < all; first += share) {
       const uint32_t rows = AttentionMin(share, all - first);
       const uint32_t heads = step.heads > 1 ? rows / step.rows : 1;
-      const uint64_t from = (uint64_t{ScoresAt(step, 0)} + first * pitch) * (sizeof(float) / sizeof(T));
+      const uint64_t from = (uint64_t{ScoresAt(step, 0)} + first * pitch) * (sizeof(float) / sizeof(T)) +
+                            term * rows * AttentionRoundUp(step.keys, ATTENTION_FRACTAL);
       AscendC::DataCopyParams params;
       params.blockCount = heads * padded / ATTENTION_FRACTAL;
       params.blockLen = rows / heads;
@@ -451,7 +449,7 @@ class AttentionCube {
     }
     ClearRest(p1, step.rows, step.heads * padded);
     Announce(pSlots_);
-    return Take(p1_, pSlots_);
+    return Take(p1_, pSlots_, term);
   }
 
   // Weights of `keys` keys of a long task from `key` on, in L1. Each vector core left its rows where its

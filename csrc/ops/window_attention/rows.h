@@ -25,10 +25,12 @@ struct AttentionUb {
   // 256 bytes off the chunks' group of banks: two sources in one group cost a cycle.
   static constexpr uint32_t SPREAD = LEVEL2_REST + 1024 + 256;  // a value per row, eight times over
   static constexpr uint32_t ROWS = SPREAD + MAX_ROWS * 32;
-  static constexpr uint32_t ONES = ROWS + MAX_ROWS * 4;
+  static constexpr uint32_t FIRST_FACTORS = ROWS + MAX_ROWS * 4;
+  static constexpr uint32_t SECOND_FACTORS = FIRST_FACTORS + MAX_ROWS * 4;
+  static constexpr uint32_t ROUNDED = SECOND_FACTORS + MAX_ROWS * 4;
+  static constexpr uint32_t ONES = ROUNDED + MAX_ROWS * 2;
   static constexpr uint32_t NO_MAXIMA = ONES + MAX_ROWS * 4;
-  static constexpr uint32_t NO_SUMS = NO_MAXIMA + TILE_ROWS * 4;
-  static constexpr uint32_t MAXIMA = NO_SUMS + TILE_ROWS * 4;
+  static constexpr uint32_t MAXIMA = NO_MAXIMA + TILE_ROWS * 4;
   static constexpr uint32_t SUMS = MAXIMA + TILES * TILE_ROWS * 4;
   static constexpr uint32_t FACTORS = SUMS + TILES * TILE_ROWS * 4;
   static constexpr uint32_t END = FACTORS + TILES * TILE_ROWS * 4;

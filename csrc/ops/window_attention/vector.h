@@ -5,8 +5,7 @@
 #include "schedule.h"
 #include "tiling.h"
 
-// The vector cores' side: weights = softmax(scores * scale), and, where the keys come in several blocks, the
-// results put together. Scores come in chunks of whole rows, two in flight.
+// The vector cores' side: weights = softmax(scores * scale), and, for long segments, the results put together. Scores come in chunks of whole rows, two in flight.
 template <typename T>
 class AttentionVector {
  public:
@@ -65,7 +64,7 @@ class AttentionVector {
       AscendC::CrossCoreSetFlag<ATTENTION_CUBE_AND_VECTORS, PIPE_MTE3>(ATTENTION_WEIGHTS_READY);
       // The cube core works on a tile's result while the next one is weighed.
       FinishResult();
-      if (!(step.isFirst && step.isLast)) {
+      if (!step.isShort) {
         pending_ = {true, step.isFirst, step.isLast, tile_, sub, first, count, 0};
         pending_.out = (step.token + step.row + sub * step.SubRows() + first) * tiling_.outTokenStride +
                        step.head * tiling_.outHeadStride;
@@ -156,41 +155,75 @@ class AttentionVector {
 
   __aicore__ inline void WeighTile(const AttentionStep& step, uint32_t sub, uint32_t first, uint32_t count) {
     const uint32_t pitch = step.Pitch();
-    uint32_t most = AttentionUb::CHUNK / pitch / 8 * 8;
-    if (step.heads > 1) most = most / step.rows * step.rows;
-    const bool isWhole = step.isFirst && step.isLast;
+    const uint32_t most = AttentionUb::CHUNK / pitch / 8 * 8;
     const AscendC::LocalTensor<float> before =
         step.isFirst ? At<float>(AttentionUb::NO_MAXIMA) : OfTile(AttentionUb::MAXIMA, tile_ - step.subs);
-    // In floats; weights take the first half of the place of this core's scores, rows that are in UB already.
+    // In floats; weights take the place of this core's scores, rows that are in UB already.
     const uint64_t tile = step.number % ATTENTION_RING * uint64_t{tiling_.scoreBytes / sizeof(float)} +
                           sub * (tiling_.tile * tiling_.keys) + first * pitch;
+    // A short task's rows are one chunk.
     for (uint32_t row = 0; row < count; row += most) {
       const uint32_t rows = AttentionMin(most, count - row);
       AscendC::LocalTensor<float> x = CopyIn(scoresGm_[tile + row * pitch], rows * pitch);
       TakeSign(x, rows * pitch);
       MaskKeys(x, rows, step.keys, pitch, MINUS_INFINITY);
-      if (isWhole) {
-        WeighWhole(x, rows, step.keys, pitch);
+      if (step.isShort) {
+        WeighWhole(step, x, rows, tile * WEIGHTS_PER_SCORE);
       } else {
         WeighPart(x, OfTile(AttentionUb::MAXIMA, tile_)[row], OfTile(AttentionUb::SUMS, tile_)[row],
                   before[row], rows, step.keys, pitch);
-      }
-      if (step.isShort) {
-        StoreFractals(step, x, tile * WEIGHTS_PER_SCORE, row, rows);
-      } else {
         AscendC::LocalTensor<T> weights = Round(x, rows * pitch);
         ReleaseIn();
         AscendC::DataCopy(weightsGm_[tile * WEIGHTS_PER_SCORE + row * pitch], weights, rows * pitch);
         ReleaseOut();
       }
     }
-    if (!isWhole && count > 0) Rescale(step, before, count);
+    if (!step.isShort && count > 0) Rescale(step, before, count);
   }
 
-  // Weights of a short task, rounded into the fractals that L1 wants, head after head, and stored in one
-  // piece.
+  // Weights of a short task, in two terms. Divided by their sum and rounded, the largest weight of a row would
+  // lose the exact 1 that it has before: so they are divided by a number whose reciprocal T holds exactly, and
+  // what that lacks of the sum is the second term's factor.
+  __aicore__ inline void WeighWhole(const AttentionStep& step, const AscendC::LocalTensor<float>& x,
+                                    uint32_t rows, uint64_t base) {
+    const uint32_t pitch = step.Pitch(), columns = AttentionRoundUp(step.keys, ATTENTION_FRACTAL);
+    AscendC::LocalTensor<float> sums = At<float>(AttentionUb::ROWS);
+    AscendC::LocalTensor<float> factors = At<float>(AttentionUb::FIRST_FACTORS);
+    AscendC::LocalTensor<float> rest = At<float>(AttentionUb::SECOND_FACTORS);
+    math_.template Reduce<true>(sums, x, rows, pitch);
+    Exponentiate(x, sums, rows, step.keys, pitch);
+    math_.template Reduce<false>(sums, x, rows, pitch);
+    SplitReciprocals(factors, rest, sums, rows);
+    math_.template Apply<false>(x, factors, rows, pitch, pitch);
+    StoreFractals(step, x, base, rows);
+    math_.template Apply<false>(x, rest, rows, pitch, pitch);
+    StoreFractals(step, x, base + rows * columns, rows);
+    ReleaseIn();
+  }
+
+  // 1 / sums = factors (1 + rest), factors numbers of T.
+  __aicore__ inline void SplitReciprocals(const AscendC::LocalTensor<float>& factors,
+                                          const AscendC::LocalTensor<float>& rest,
+                                          const AscendC::LocalTensor<float>& sums, uint32_t rows) {
+    const int32_t count = static_cast<int32_t>(rows);
+    AscendC::LocalTensor<T> rounded = At<T>(AttentionUb::ROUNDED);
+    // Reciprocal is too coarse for a denominator.
+    AscendC::Div(rest, At<float>(AttentionUb::ONES), sums, count);
+    AscendC::PipeBarrier<PIPE_V>();
+    AscendC::Cast(rounded, rest, AscendC::RoundMode::CAST_RINT, rows);
+    AscendC::PipeBarrier<PIPE_V>();
+    AscendC::Cast(factors, rounded, AscendC::RoundMode::CAST_NONE, rows);
+    AscendC::PipeBarrier<PIPE_V>();
+    AscendC::Sub(rest, rest, factors, count);
+    AscendC::PipeBarrier<PIPE_V>();
+    AscendC::Mul(rest, rest, sums, count);
+    AscendC::PipeBarrier<PIPE_V>();
+  }
+
+  // One term of a short task's weights, rounded into the fractals that L1 wants, head after head, and stored in
+  // one piece.
   __aicore__ inline void StoreFractals(const AttentionStep& step, const AscendC::LocalTensor<float>& x,
-                                       uint64_t base, uint32_t row, uint32_t rows) {
+                                       uint64_t at, uint32_t rows) {
     const uint32_t pitch = step.Pitch(), columns = AttentionRoundUp(step.keys, ATTENTION_FRACTAL);
     const uint16_t rowsEach = static_cast<uint16_t>(step.heads > 1 ? step.rows : rows);
     AscendC::LocalTensor<T> weights = AcquireOut();
@@ -202,26 +235,12 @@ class AttentionVector {
                       {rowsEach, 1, 1, static_cast<uint8_t>(pitch / 8)});
       }
     }
-    ReleaseIn();
     AnnounceOut();
-    AscendC::DataCopy(weightsGm_[base + row * columns], weights, rows * columns);
+    AscendC::DataCopy(weightsGm_[at], weights, rows * columns);
     ReleaseOut();
   }
 
-  // Rows of which all keys are here.
-  __aicore__ inline void WeighWhole(const AscendC::LocalTensor<float>& x, uint32_t rows, uint32_t keys,
-                                    uint32_t pitch) {
-    AscendC::LocalTensor<float> ofRows = At<float>(AttentionUb::ROWS);
-    math_.template Reduce<true>(ofRows, x, rows, pitch);
-    Exponentiate(x, ofRows, rows, keys, pitch);
-    math_.template Reduce<false>(ofRows, x, rows, pitch);
-    // Reciprocal is too coarse for a denominator.
-    AscendC::Div(ofRows, At<float>(AttentionUb::ONES), ofRows, static_cast<int32_t>(rows));
-    AscendC::PipeBarrier<PIPE_V>();
-    math_.template Apply<false>(x, ofRows, rows, pitch, pitch);
-  }
-
-  // Rows of which there are more keys: relative to the maximum so far, sums left to the end.
+  // Rows of which there may be more keys: relative to the maximum so far, sums left to the end.
   __aicore__ inline void WeighPart(const AscendC::LocalTensor<float>& x,
                                    const AscendC::LocalTensor<float>& maxima,
                                    const AscendC::LocalTensor<float>& sums,
@@ -283,7 +302,7 @@ class AttentionVector {
     if (magnitude_ == 0) MaskKeys(x, rows, keys, pitch, 0);
   }
 
-  // ---- results of several blocks of keys ----
+  // ---- results of long tasks ----
 
   // Adds the pending tile's part to its rows' results; stores them after the last one.
   __aicore__ inline void FinishResult() {
@@ -325,6 +344,7 @@ class AttentionVector {
                            result[piece * tiling_.pieceWidth], params);
     }
     ReleaseOut();
+    AscendC::PipeBarrier<PIPE_V>();
   }
 
   // ---- rows without a segment ----
@@ -368,6 +388,6 @@ class AttentionVector {
   Pending pending_ = {false, false, false, 0, 0, 0, 0, 0};
   uint32_t in_ = 0;    // the next chunk in
   uint32_t out_ = 0;   // the next chunk out
-  uint32_t tile_ = 8;  // counts tiles whose keys come in several blocks; the ones before it exist
+  uint32_t tile_ = 8;  // counts tiles of long tasks; the ones before it exist
   uint32_t part_ = 0;  // counts parts of results
 };
