@@ -97,7 +97,7 @@ WINDOW_ATTENTION = [
     moved("window_attention", "M_MTE1>(L0_FREE + static_cast<int32_t>(l0_));", FREE, "uint32_t keys) {", True),
     moved("window_attention", "FIX_M>(slot);", BEFORE_ITS_USE, "mmad.k = width_"),
     moved("window_attention", "WaitFlag<AscendC::HardEvent::FIX_M>(RESULT + static_cast", BEFORE_ITS_USE),
-    moved("window_attention", "CrossCoreWaitFlag(ATTENTION_WEIGHTS_READY);", BEFORE_ITS_USE, "TakeFractals("),
+    moved("window_attention", "CrossCoreWaitFlag(ATTENTION_WEIGHTS_READY);", BEFORE_ITS_USE, "ValuesShort("),
     moved("window_attention", "if (key == 0) AscendC::CrossCoreWaitFlag(ATTENTION_WEIGHTS_READY);", BEFORE_ITS_USE),
     moved("window_attention", "CrossCoreWaitFlag(ATTENTION_ROTATED);", BEFORE_ITS_USE),
     moved("window_attention", "WaitFlag<AscendC::HardEvent::MTE1_MTE2>(slot);", ONLY_WAITS),
@@ -112,6 +112,7 @@ WINDOW_ATTENTION = [
     moved("window_attention", "WaitFlag<AscendC::HardEvent::MTE3_V>(slot);", ONLY_WAITS, "V_MTE2>(slot);"),
     moved("window_attention", BARRIER, ANOTHER_BARRIER, "AttentionUb::NO_MAXIMA)"),
     dropped("window_attention", BARRIER, ANOTHER_BARRIER, "AttentionUb::NO_MAXIMA)"),
+    dropped("window_attention", BARRIER, ANOTHER_BARRIER, "Mul(rest, rest, sums, count)"),
     Harmless(
         "address shifted",
         "window_attention",
@@ -138,7 +139,7 @@ WINDOW_ATTENTION = [
         "InitBuffer(buffer_, AttentionUb::ALL)",
         "the kernel takes all of UB, and its last bytes are for no one",
     ),
-    Harmless("address shifted", "window_attention", "Div(ofRows, At", ONES, operand="src0"),
+    Harmless("address shifted", "window_attention", "Div(rest, At", ONES, operand="src0"),
     Harmless("address shifted", "window_attention", "Div(sums, At", ONES, operand="src0"),
 ]
 
