@@ -424,8 +424,8 @@ class AttentionCube {
            sub * (tiling_.tile * tiling_.keys);
   }
 
-  // A term of a short task's weights, in L1, the first and then the second. Each vector core left its heads, or
-  // its rows of the only one, as fractals where its scores began.
+  // A term of a short task's weights, in L1, the first and then the second. Each vector core left its heads,
+  // or its rows of the only one, as fractals where its scores began.
   __aicore__ inline AscendC::LocalTensor<T> TakeFractals(const AttentionStep& step, uint32_t term) {
     const uint32_t pitch = step.Pitch(), padded = AttentionRoundUp(step.rows, ATTENTION_FRACTAL);
     const uint32_t share = step.FirstShare(0), all = step.heads * step.rows;

@@ -5,7 +5,8 @@
 #include "schedule.h"
 #include "tiling.h"
 
-// The vector cores' side: weights = softmax(scores * scale), and, for long segments, the results put together. Scores come in chunks of whole rows, two in flight.
+// The vector cores' side: weights = softmax(scores * scale), and, for long segments, the results put
+// together. Scores come in chunks of whole rows, two in flight.
 template <typename T>
 class AttentionVector {
  public:
@@ -181,9 +182,9 @@ class AttentionVector {
     if (!step.isShort && count > 0) Rescale(step, before, count);
   }
 
-  // Weights of a short task, in two terms. Divided by their sum and rounded, the largest weight of a row would
-  // lose the exact 1 that it has before: so they are divided by a number whose reciprocal T holds exactly, and
-  // what that lacks of the sum is the second term's factor.
+  // Weights of a short task, in two terms. Divided by their sum and rounded, the largest weight of a row
+  // would lose the exact 1 that it has before: so they are divided by a number whose reciprocal T holds
+  // exactly, and what that lacks of the sum is the second term's factor.
   __aicore__ inline void WeighWhole(const AttentionStep& step, const AscendC::LocalTensor<float>& x,
                                     uint32_t rows, uint64_t base) {
     const uint32_t pitch = step.Pitch(), columns = AttentionRoundUp(step.keys, ATTENTION_FRACTAL);
@@ -220,8 +221,8 @@ class AttentionVector {
     AscendC::PipeBarrier<PIPE_V>();
   }
 
-  // One term of a short task's weights, rounded into the fractals that L1 wants, head after head, and stored in
-  // one piece.
+  // One term of a short task's weights, rounded into the fractals that L1 wants, head after head, and stored
+  // in one piece.
   __aicore__ inline void StoreFractals(const AttentionStep& step, const AscendC::LocalTensor<float>& x,
                                        uint64_t at, uint32_t rows) {
     const uint32_t pitch = step.Pitch(), columns = AttentionRoundUp(step.keys, ATTENTION_FRACTAL);
