@@ -1,4 +1,4 @@
-// The micro-kernel of both matrix products of attention.
+// The micro-kernel of matrix products: both of attention, and linear's.
 //
 // Panels hold 4-byte units: one fp32, or a pair of bf16 neighbours along the summed dimension where the
 // instruction set has a bf16 dot product. C[i][lane] = sum over s of A[i][s] * B[s][lane]: units of A are

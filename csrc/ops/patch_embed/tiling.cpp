@@ -29,8 +29,8 @@ constexpr double kCopy = 16.6;     // of a copy from GM, before its bytes
 constexpr double kLoad = 23.5;     // of a LoadData, before its bytes
 constexpr double kStep = 9;        // from one Mmad to the next
 constexpr double kHandoff = 1000;  // from a vector core's last store to the first Mmad
-constexpr double kCrooked =
-    1.3;  // HBM traffic of packing, over its bytes: bursts are short and off 512 bytes
+// HBM traffic of packing over its bytes, as bursts are short and off 512 bytes.
+constexpr double kCrooked = 1.3;
 
 uint32_t ceil_div(uint32_t value, uint32_t unit) {
   return (value + unit - 1) / unit;
