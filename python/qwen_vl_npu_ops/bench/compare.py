@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from .. import accuracy, sim
+from .._calls import as_tuple
+from ..commands.options import DTYPES
 from ..sim import operators as on_chip
-from .operators import Case, Results, cpu_peers, npu_peers, results
+from .operators import Case, Results, cpu_peers, npu_peers
 from .record import Line, Peaks, Timing, Work
 from .timing import Clock, ContendedError, SystemClock, interleave, sample, summarise
 
-DTYPES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 OURS = "ours"
 # A peer is timed by one call where that takes SLOW seconds and TOO_SLOW times ours.
 SLOW, TOO_SLOW = 0.5, 20.0
@@ -28,7 +30,7 @@ def on_cpu(
 ) -> list[Line]:
     """Our operator and its peers, interleaved."""
     functions: Functions = {OURS: case.run, **cpu_peers(case, compiled=compiled)}
-    return _timed(case, functions, rounds, peaks.bound(case.work, DTYPES[case.dtype]), check, clock)
+    return _timed(case, functions, rounds, peaks.bound(case.work, DTYPE_NAMES[case.dtype]), check, clock)
 
 
 def on_npu(case: Case, rounds: int, *, check: bool, clock: Clock | None = None) -> list[Line]:
@@ -70,7 +72,7 @@ def _timed(
 def on_sim(case: Case, chip: str, l2: str, *, check: bool) -> list[Line]:
     """The kernel's estimated time, and the bound that the roofline sets; where there is no kernel a line says so."""
     if not on_chip.has_kernel(case.op, case.dtype):
-        return [_failed(case, OURS, f"no kernel for {DTYPES[case.dtype]}")]
+        return [_failed(case, OURS, f"no kernel for {DTYPE_NAMES[case.dtype]}")]
     with sim.device(chip, l2=l2, races=False) as device:
         got = case.run()
     record = device.report()[-1]
@@ -135,7 +137,7 @@ def line(name: str, timing: Timing, work: Work, bound: float | None, ours: Timin
 
 
 def _labels(case: Case) -> dict[str, Any]:
-    return {"case": case.name, "dtype": DTYPES[case.dtype], "tokens": case.batch.tokens}
+    return {"case": case.name, "dtype": DTYPE_NAMES[case.dtype], "tokens": case.batch.tokens}
 
 
 def _lines(case: Case, timings: Mapping[str, Timing], bound: float | None) -> list[Line]:
@@ -162,7 +164,7 @@ def _with_errors(case: Case, found: list[Line], functions: Mapping[str, Callable
 
 def _errors(row: Line, functions: Mapping[str, Callable[[], Any]], expected: Results, peers: Results) -> dict[str, Any]:
     value = functions[row.implementation]()
-    got = tuple(x.cpu() for x in results(value))
+    got = tuple(x.cpu() for x in as_tuple(value))
     if [x.shape for x in got] != [x.shape for x in expected]:
         return {}  # a copy of the bytes
     rms, cosine = rms_and_cosine(got, expected)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import _composition, ops, reference
+from .._calls import as_tuple, in_fp64
 from ..config import VisionConfig
 from ..plan import VisionPlan
 from . import peers, work
@@ -42,11 +43,11 @@ class Case:
 
     def run(self) -> Results:
         """Our operator."""
-        return results(getattr(ops, self.op)(**self.tensors, **self.options))
+        return as_tuple(getattr(ops, self.op)(**self.tensors, **self.options))
 
     def composition(self) -> Results:
         """Torch's own, as `reference` has it: the tensors' dtype decides in what it computes."""
-        return results(getattr(reference, self.op)(**self.tensors, **self.options))
+        return as_tuple(getattr(reference, self.op)(**self.tensors, **self.options))
 
     def to(self, device: str) -> Case:
         """The same call, on copies."""
@@ -54,13 +55,7 @@ class Case:
 
     def double(self) -> Case:
         """The same call in fp64, which is what errors are measured against; `composition` can run it."""
-        wide = {name: value.double() if value.is_floating_point() else value for name, value in self.tensors.items()}
-        return dataclasses.replace(self, tensors=wide)
-
-
-def results(value: Tensor | tuple[Tensor, ...]) -> Results:
-    """What an operator returns, as a tuple."""
-    return value if isinstance(value, tuple) else (value,)
+        return dataclasses.replace(self, tensors=in_fp64(self.tensors))
 
 
 def cases(batch: Batch, dtype: torch.dtype, windows: int | None, wanted: Sequence[str]) -> list[Case]:

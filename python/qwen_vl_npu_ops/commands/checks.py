@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import accuracy, ops, reference
+from .._calls import as_tuple, in_fp64
 
 TOKENS = 220
 HEADS, KEY_HEADS, HEAD_DIM, PADDED_DIM = 4, 2, 80, 128
@@ -70,13 +71,12 @@ def check(case: Case, dtype: torch.dtype, device: str = "cpu") -> Check:
     name = str(dtype).removeprefix("torch.")
     with _one_thread():
         tensors = case.tensors(dtype)
-        wide = {key: value.double() if value.is_floating_point() else value for key, value in tensors.items()}
         composition = getattr(reference, case.op)
-        expected = _results(composition(**wide, **case.options))
-        peers = _results(composition(**tensors, **case.options))
+        expected = as_tuple(composition(**in_fp64(tensors), **case.options))
+        peers = as_tuple(composition(**tensors, **case.options))
     try:
         moved = {key: value.to(device) for key, value in tensors.items()}
-        got = [result.cpu() for result in _results(getattr(ops, case.op)(**moved, **case.options))]
+        got = [result.cpu() for result in as_tuple(getattr(ops, case.op)(**moved, **case.options))]
         with _one_thread():
             comparisons = [accuracy.compare(*results) for results in zip(got, expected, peers, strict=True)]
     except Exception as error:  # whatever an operator does wrong is a finding, not the end of the report
@@ -145,7 +145,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _results(value: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return value if isinstance(value, tuple) else (value,)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from .. import npu, ops
+from .._calls import as_tuple
 from . import failing_as
 from .checks import TOKENS, Check, cases, check
 
@@ -145,8 +146,7 @@ def capture_kernel(op: str) -> str:
     run = getattr(ops, op)
 
     def call() -> Sequence[Tensor]:
-        result = run(**tensors, **case.options)
-        return result if isinstance(result, tuple) else (result,)
+        return as_tuple(run(**tensors, **case.options))
 
     call()  # whatever happens once has happened
     graphs.synchronize()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import accuracy, ops, reference
+from .._calls import as_tuple, in_fp64
 from ..config import VisionConfig
 from ..plan import VisionPlan
 
@@ -72,22 +73,17 @@ def _numbers(name: str, text: str) -> list[int]:
     return numbers
 
 
-def run(op: str, tensors: dict[str, Tensor], options: dict[str, Any]) -> list[Tensor]:
+def run(op: str, tensors: dict[str, Tensor], options: dict[str, Any]) -> tuple[Tensor, ...]:
     """The operator's results; on the current simulated device where there is one."""
-    return _results(getattr(ops, op)(**tensors, **options))
+    return as_tuple(getattr(ops, op)(**tensors, **options))
 
 
 def compare(op: str, got: Sequence[Tensor], tensors: dict[str, Tensor], options: dict[str, Any]) -> str | None:
     """None where every element's error against fp64 is at most twice torch's own, else what is wrong."""
     composition = getattr(reference, op)
-    wide = {key: value.double() if value.is_floating_point() else value for key, value in tensors.items()}
-    expected, peers = _results(composition(**wide, **options)), _results(composition(**tensors, **options))
+    expected, peers = as_tuple(composition(**in_fp64(tensors), **options)), as_tuple(composition(**tensors, **options))
     comparisons = [accuracy.compare(*results) for results in zip(got, expected, peers, strict=True)]
     return next((str(comparison) for comparison in comparisons if not comparison.passed), None)
-
-
-def _results(value: Tensor | tuple[Tensor, ...]) -> list[Tensor]:
-    return list(value) if isinstance(value, tuple) else [value]
 
 
 # ---- tensors: normal values from one seed ----
