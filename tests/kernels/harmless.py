@@ -92,13 +92,13 @@ BARRIER = "AscendC::PipeBarrier<PIPE_V>();"
 
 WINDOW_ATTENTION = [
     # The cube core.
-    moved("window_attention", "MTE1_MTE2>(EventOf(slots, slots.filled));", FREE, first_only=True),
+    moved("window_attention", "WaitFlag<AscendC::HardEvent::MTE1_MTE2>(EventOf(filled_));", FREE, first_only=True),
     moved("window_attention", "WaitFlag<AscendC::HardEvent::MTE2_MTE1>(", BEFORE_ITS_USE),
     moved("window_attention", "M_MTE1>(L0_FREE + static_cast<int32_t>(l0_));", FREE, "uint32_t keys) {", True),
     moved("window_attention", "FIX_M>(slot);", BEFORE_ITS_USE, "mmad.k = width_"),
     moved("window_attention", "WaitFlag<AscendC::HardEvent::FIX_M>(RESULT + static_cast", BEFORE_ITS_USE),
     moved("window_attention", "CrossCoreWaitFlag(ATTENTION_WEIGHTS_READY);", BEFORE_ITS_USE, "ValuesShort("),
-    moved("window_attention", "if (key == 0) AscendC::CrossCoreWaitFlag(ATTENTION_WEIGHTS_READY);", BEFORE_ITS_USE),
+    moved("window_attention", "CrossCoreWaitFlag(ATTENTION_WEIGHTS_READY);", BEFORE_ITS_USE, "AcquireResult(rows)"),
     moved("window_attention", "CrossCoreWaitFlag(ATTENTION_ROTATED);", BEFORE_ITS_USE),
     moved("window_attention", "WaitFlag<AscendC::HardEvent::MTE1_MTE2>(slot);", ONLY_WAITS),
     moved("window_attention", "WaitFlag<AscendC::HardEvent::M_MTE1>(L0_FREE + slot);", ONLY_WAITS),

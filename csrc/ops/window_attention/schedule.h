@@ -60,6 +60,13 @@ struct AttentionStep {
   }
 };
 
+// Where a tile's scores begin in the workspace, in floats.
+__aicore__ inline uint32_t AttentionScoresAt(const AttentionStep& step, uint32_t sub,
+                                             const WindowAttentionTiling& tiling) {
+  return step.number % ATTENTION_RING * (tiling.scoreBytes / sizeof(float)) +
+         sub * (tiling.tile * tiling.keys);
+}
+
 // Where a short task's rotated q and k begin in their ring, in elements. The vector cores write a slot after
 // they got scores that the cube core computed from what was in it.
 constexpr uint32_t ATTENTION_ROTATED_RING = ATTENTION_AHEAD + 2;

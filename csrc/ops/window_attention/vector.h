@@ -160,8 +160,7 @@ class AttentionVector {
     const AscendC::LocalTensor<float> before =
         step.isFirst ? At<float>(AttentionUb::NO_MAXIMA) : OfTile(AttentionUb::MAXIMA, tile_ - step.subs);
     // In floats; weights take the place of this core's scores, rows that are in UB already.
-    const uint64_t tile = step.number % ATTENTION_RING * uint64_t{tiling_.scoreBytes / sizeof(float)} +
-                          sub * (tiling_.tile * tiling_.keys) + first * pitch;
+    const uint64_t tile = AttentionScoresAt(step, sub, tiling_) + first * pitch;
     // A short task's rows are one chunk.
     for (uint32_t row = 0; row < count; row += most) {
       const uint32_t rows = AttentionMin(most, count - row);
