@@ -93,8 +93,8 @@ class AttentionLoads {
     }
   }
 
-  // A term of a short task's weights, the first or the second. Each vector core left its heads, or its rows of
-  // the only one, as fractals where its scores began.
+  // A term of a short task's weights, the first or the second. Each vector core left its heads, or its rows
+  // of the only one, as fractals where its scores began.
   __aicore__ inline void WeightTerm(const AscendC::LocalTensor<T>& p1, const AttentionStep& step,
                                     uint32_t term) {
     const uint32_t pitch = step.Pitch(), padded = AttentionRoundUp(step.rows, ATTENTION_FRACTAL);
