@@ -10,9 +10,9 @@
 // Numbers come and go in AttentionVector's chunks. In between they lie, in float, in what only tasks over
 // long segments use: what is read and what is written in different banks.
 struct RotaryUb {
-  static constexpr uint32_t NUMBERS = AttentionUb::SUMMED;                      // first bank, and -sin
-  static constexpr uint32_t RESULTS = AttentionUb::SUMMED + AttentionUb::BANK;  // second bank
-  static constexpr uint32_t TABLES = AttentionUb::MAXIMA;                       // third bank: cos and sin
+  static constexpr uint32_t NUMBERS = AttentionUb::SUMMED;  // first bank, and -sin
+  static constexpr uint32_t RESULTS = AttentionUb::SUMMED + AttentionUb::SUMMED_BYTES;  // second bank
+  static constexpr uint32_t TABLES = AttentionUb::MAXIMA;  // third bank: cos and sin
   static constexpr uint32_t TABLE_BYTES = (AttentionUb::ALL - TABLES) / 2 / 32 * 32;
 };
 
@@ -65,8 +65,8 @@ class RotaryFeed {
   // As many rows as all places have room for.
   __aicore__ inline uint32_t RowsAtOnce(uint32_t heads) const {
     const uint32_t tables = tablePitch_ * (sizeof(float) + (sizeof(U) == 2 ? 2 * sizeof(U) : 0));
-    const uint32_t numbers = AttentionUb::SPARE_BYTES / (heads * rotary_.inDim * sizeof(float) + tables);
-    const uint32_t results = AttentionUb::SPARE_BYTES / (heads * rotary_.dim * sizeof(float));
+    const uint32_t numbers = AttentionUb::SUMMED_BYTES / (heads * rotary_.inDim * sizeof(float) + tables);
+    const uint32_t results = AttentionUb::SUMMED_BYTES / (heads * rotary_.dim * sizeof(float));
     const uint32_t stored = AttentionUb::OUT_BYTES / (heads * rotary_.dim * sizeof(T));
     const uint32_t rows = AttentionMin(RotaryUb::TABLE_BYTES / (tablePitch_ * sizeof(float)), MAX_ROWS);
     return AttentionMin(AttentionMin(rows, stored), AttentionMin(numbers, results));

@@ -9,16 +9,20 @@
 // computed with them in the third, so that an instruction does not read and write one bank.
 struct AttentionUb {
   static constexpr uint32_t BANK = 65536;
-  static constexpr uint32_t CHUNK = 8192;         // floats of scores that come in at once
-  static constexpr uint32_t MAX_ROWS = 128;       // of a chunk
-  static constexpr uint32_t TILE_ROWS = 64;       // of a tile of a long segment that one vector core has
-  static constexpr uint32_t TILES = 8;            // of which maxima, sums and factors are kept
-  static constexpr uint32_t IN = 0;               // chunks, one in each of the first two banks
-  static constexpr uint32_t SUMMED = 32768;       // results put together, likewise
-  static constexpr uint32_t SPARE_BYTES = 32768;  // of each
-  static constexpr uint32_t OUT = 2 * BANK;       // two chunks of weights
+  static constexpr uint32_t CHUNK = 8192;          // floats of scores that come in at once
+  static constexpr uint32_t MAX_ROWS = 128;        // of a chunk
+  static constexpr uint32_t TILE_ROWS = 64;        // of a tile of a long segment that one vector core has
+  static constexpr uint32_t TILES = 8;             // of which maxima, sums and factors are kept
+  static constexpr uint32_t IN_BYTES = CHUNK * 4;  // of a chunk, one in each of the first two banks
+  static constexpr uint32_t IN = 0;
+  static constexpr uint32_t IN_PITCH = 2 * BANK - IN_BYTES;
+  static constexpr uint32_t SUMMED = IN + IN_BYTES;  // results put together, likewise, side by side
+  static constexpr uint32_t SUMMED_BYTES = BANK - IN_BYTES;
+  static constexpr uint32_t OUT = 2 * BANK;  // two chunks of weights
   static constexpr uint32_t OUT_BYTES = CHUNK * 2;
-  static constexpr uint32_t SMALL = OUT + 2 * OUT_BYTES;
+  static constexpr uint32_t ONES = OUT + 2 * OUT_BYTES;
+  // From here on nothing of a short task outlives its weights.
+  static constexpr uint32_t SMALL = ONES + MAX_ROWS * 4;
   static constexpr uint32_t LEVEL1 = SMALL;               // blocks of 8 reduced
   static constexpr uint32_t LEVEL2 = LEVEL1 + CHUNK / 2;  // of 64
   static constexpr uint32_t LEVEL2_REST = LEVEL2 + 2048;
@@ -28,8 +32,7 @@ struct AttentionUb {
   static constexpr uint32_t FIRST_FACTORS = ROWS + MAX_ROWS * 4;
   static constexpr uint32_t SECOND_FACTORS = FIRST_FACTORS + MAX_ROWS * 4;
   static constexpr uint32_t ROUNDED = SECOND_FACTORS + MAX_ROWS * 4;
-  static constexpr uint32_t ONES = ROUNDED + MAX_ROWS * 2;
-  static constexpr uint32_t NO_MAXIMA = ONES + MAX_ROWS * 4;
+  static constexpr uint32_t NO_MAXIMA = ROUNDED + MAX_ROWS * 2;
   static constexpr uint32_t MAXIMA = NO_MAXIMA + TILE_ROWS * 4;
   static constexpr uint32_t SUMS = MAXIMA + TILES * TILE_ROWS * 4;
   static constexpr uint32_t FACTORS = SUMS + TILES * TILE_ROWS * 4;

@@ -80,7 +80,7 @@ class AttentionVector {
   template <typename U>
   __aicore__ inline AscendC::LocalTensor<U> AcquireIn() {
     AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(static_cast<int32_t>(in_));
-    return At<U>(AttentionUb::IN + in_ * AttentionUb::BANK);
+    return At<U>(AttentionUb::IN + in_ * AttentionUb::IN_PITCH);
   }
   __aicore__ inline void AnnounceIn() {
     AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(static_cast<int32_t>(in_));
@@ -312,7 +312,8 @@ class AttentionVector {
     const uint32_t slot = part_++ & 1, rows = pending_.count;
     if (rows == 0) return;
     const uint32_t count = rows * valueWidth_;
-    AscendC::LocalTensor<float> summed = At<float>(AttentionUb::SUMMED + pending_.sub * AttentionUb::BANK);
+    AscendC::LocalTensor<float> summed =
+        At<float>(AttentionUb::SUMMED + pending_.sub * AttentionUb::SUMMED_BYTES);
     AscendC::LocalTensor<float> part =
         CopyIn(partsGm_[slot * (tiling_.outBytes / sizeof(float)) + pending_.first * valueWidth_], count);
     if (pending_.isFirst) {
