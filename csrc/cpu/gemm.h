@@ -9,21 +9,23 @@
 
 namespace qwen_vl_npu_ops::QVNO_ISA {
 
-// Accumulators of kTileRows x kTileVecs vectors fill the registers. Products are added up kFp32Chain in a
-// row, then the sums of chains: long chains lose accuracy, and sooner so without fused multiply-add.
+// Accumulators of kTileRows x kTileVecs vectors fill the registers. Products are added up a chain in a row,
+// then the sums of chains: long chains lose accuracy, and sooner so without fused multiply-add. Scores, which
+// go through an exponential, need short ones; long ones touch C less often and are as accurate as the GEMM
+// libraries'.
 #if defined(CPU_CAPABILITY_AVX512) || defined(__aarch64__)
-constexpr int kTileRows = 6, kTileVecs = 4, kFp32Chain = 40;
+constexpr int kTileRows = 6, kTileVecs = 4, kFp32Chain = 40, kFp32LongChain = 128;
 #elif defined(CPU_CAPABILITY_AVX2)
-constexpr int kTileRows = 6, kTileVecs = 2, kFp32Chain = 40;
+constexpr int kTileRows = 6, kTileVecs = 2, kFp32Chain = 40, kFp32LongChain = 128;
 #else
-constexpr int kTileRows = 2, kTileVecs = 2, kFp32Chain = 16;
+constexpr int kTileRows = 2, kTileVecs = 2, kFp32Chain = 16, kFp32LongChain = 48;
 #endif
 constexpr int kLanes = kTileVecs * kWidth;
 
 struct DotFp32 {
   using Element = float;
   static constexpr int kPack = 1;  // elements in a unit
-  static constexpr int kChain = kFp32Chain;
+  static constexpr int kChain = kFp32Chain, kLongChain = kFp32LongChain;
 
   static Vec pack(const Vec (&x)[kPack]) { return x[0]; }
   static Vec dot(Vec a, Vec b, Vec sum) { return fmadd(a, b, sum); }
@@ -43,7 +45,7 @@ inline void store(PanelBf16* p, Vec value, int count = kWidth) {
 struct DotBf16 {
   using Element = PanelBf16;
   static constexpr int kPack = 2;
-  static constexpr int kChain = 256;
+  static constexpr int kChain = 256, kLongChain = 256;
 
   static Vec pack(const Vec (&x)[kPack]) {
     const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh(x[1], x[0]);
@@ -71,8 +73,9 @@ struct Accumulator {
   const Vec* factors;  // one per vector of lanes
 };
 
+// A function of its own, so that accumulators, lanes and a broadcast share the registers with nothing else.
 template <typename Dot, int kRows, int kVecs>
-inline void gemm_tile(const Broadcast& a, const float* b, int64_t depth, const Accumulator& c) {
+[[gnu::noinline]] void gemm_tile(const Broadcast& a, const float* b, int64_t depth, const Accumulator& c) {
   Vec sum[kRows][kVecs];
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
@@ -110,12 +113,12 @@ inline void gemm_tail(int64_t rows, const Broadcast& a, const float* b, int64_t 
   }
 }
 
-// rows x kVecs vectors of C, summed over `depth` units in chains of equal length.
-template <typename Dot, int kVecs>
+// rows x kVecs vectors of C, summed over `depth` units in chains of equal length, kChain units at most.
+template <typename Dot, int kVecs, int kChain>
 inline void gemm(int64_t rows, Broadcast a, const float* b, int64_t depth, Accumulator c) {
   Vec ones[kVecs];
   std::fill_n(ones, kVecs, Vec(1.0f));
-  for (int64_t chains = (depth + Dot::kChain - 1) / Dot::kChain; chains > 0; --chains) {
+  for (int64_t chains = (depth + kChain - 1) / kChain; chains > 0; --chains) {
     const int64_t length = depth / chains;
     int64_t row = 0;
     for (; row + kTileRows <= rows; row += kTileRows) {

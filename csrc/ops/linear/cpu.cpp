@@ -15,11 +15,6 @@ constexpr int64_t kTaskRows = 48;    // rows of weight of one task: whole tiles,
 constexpr int64_t kTaskPanels = 16;  // panels of tokens of one task, which share the rows' conversion
 static_assert(kTaskRows % kTileRows == 0 && kTaskRows % kWidth == 0);
 
-// Longer chains than attention's cost less, and are as accurate as the GEMM libraries'.
-struct DotLong : DotFp32 {
-  static constexpr int kChain = 3 * kFp32Chain;
-};
-
 int64_t panels_of(const LinearParams& p) {
   return (p.tokens + kLanes - 1) / kLanes;
 }
@@ -59,7 +54,7 @@ class Task {
 
   void run(int64_t panel) const {
     const float* tokens = p_.panels + panel * linear_panel_floats(p_.k);
-    gemm<DotLong, kTileVecs>(rows_, weight_, tokens, p_.k, {sums_, nullptr});
+    gemm<DotFp32, kTileVecs, DotFp32::kLongChain>(rows_, weight_, tokens, p_.k, {sums_, nullptr});
     for (int64_t row = 0; row < rows_; row += kWidth) {
       for (int64_t lane = 0; lane < kLanes; lane += kWidth) {
         transpose(sums_ + row * kLanes + lane, kLanes, result_ + lane * kTaskRows + row, kTaskRows);
