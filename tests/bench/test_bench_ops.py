@@ -11,7 +11,7 @@ from qwen_vl_npu_ops.bench import compare, operators, peers
 from qwen_vl_npu_ops.bench.cases import Batch
 
 FIELDS = {
-    *("schema", "benchmark", "device", "settings", "machine", "versions", "peaks", "lines", "notes"),
+    *("schema", "benchmark", "device", "settings", "machine", "versions", "peaks", "lines", "notes", "stages"),
 }
 BATCH = Batch("two", ((1, 4, 6), (2, 8, 10)))
 

@@ -4,6 +4,7 @@ import pytest
 
 from qwen_vl_npu_ops.bench import cases, work
 from qwen_vl_npu_ops.bench.record import Peaks, Work
+from qwen_vl_npu_ops.config import VisionConfig
 
 
 def test_linear():
@@ -33,6 +34,22 @@ def test_rotary_attention_reads_angles_and_keeps_what_lies_between():
 def test_patch_embed_reads_wider_pixels():
     # 4 x 6 pixels of 4 bytes, a weight of 5 x 6 and 4 x 5 results of 2 bytes.
     assert work.patch_embed(4, 6, 5, 2, 4) == Work(2 * 4 * 6 * 5, 4 * 24 + 2 * 30 + 2 * 20)
+
+
+def test_tower_by_hand():
+    # 8 patches of 2 x 2 x 2 x 1 values into 2 layers of width 4 (one head), MLP of 6, 2 merge units of 16 into 10.
+    sizes = {"hidden_size": 4, "intermediate_size": 6, "num_heads": 1, "out_hidden_size": 10}
+    config = VisionConfig(**sizes, depth=2, fullatt_block_indexes=(1,), patch_size=2, in_channels=1)
+    assert work.tower_gemms(8, config) == [
+        *(((8, 8, 4), 1), ((8, 4, 12), 2), ((8, 4, 4), 2), ((8, 4, 12), 2), ((8, 6, 4), 2)),
+        *(((2, 16, 16), 1), ((2, 16, 10), 1)),
+    ]
+    products = 8 * 8 * 4 + 2 * 8 * (4 * 12 + 4 * 4 + 4 * 12 + 6 * 4) + 2 * 16 * 16 + 2 * 16 * 10
+    assert work.gemms(8, config, 2).flops == 2 * products
+    # Windows of 4 and 4 in one layer, all 8 in the other: 32 + 64 pairs of tokens, 2 x 4 multiply-adds each.
+    rotary = 2 * 6 * 8 * 4
+    assert work.tower(8, [4, 4], [8], config, 2).flops == 2 * products + rotary + 96 * 4 * 4
+    assert work.tower(8, [4, 4], [8], config, 2).exps == 96
 
 
 PEAKS = Peaks(fma_fp32=100.0, dot_bf16=400.0, dot_int8=None, exp_fp32=10.0, copy=50.0)

@@ -6,6 +6,8 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from ..plan import Grid
 
 #: Batches with a name, beside any number of tokens: four images of mixed sizes, a video of four steps, a 1080p image.
@@ -23,6 +25,7 @@ class Batch:
 
     name: str
     grids: tuple[Grid, ...]  # t, h, w in patches
+    pixels: Tensor | None = dataclasses.field(default=None, compare=False, repr=False)  # of real ones
 
     @property
     def tokens(self) -> int:
@@ -52,6 +55,6 @@ def square(tokens: int) -> Grid:
     return 1, MERGE * height, MERGE * (units // height)
 
 
-def of_grids(grids: Sequence[Grid]) -> Batch:
+def of_grids(grids: Sequence[Grid], pixels: Tensor | None = None) -> Batch:
     """One batch of real images and videos."""
-    return Batch(f"{len(grids)} input{'s' if len(grids) > 1 else ''}", tuple(grids))
+    return Batch(f"{len(grids)} input{'s' if len(grids) > 1 else ''}", tuple(grids), pixels)

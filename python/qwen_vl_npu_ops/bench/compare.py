@@ -105,13 +105,18 @@ def sort(functions: Functions, clock: Clock) -> Sorted:
             if seconds > SLOW:
                 seconds = min(seconds, sample(function, 1, clock)[0])  # the first call may have set things up
         except Exception as error:  # whatever a peer fails with, the others go on
-            found.failures[name] = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+            found.failures[name] = reason(error)
         else:
             if seconds > max(SLOW, TOO_SLOW * ours):
                 found.slow[name] = summarise([seconds])
             else:
                 found.usable[name] = function
     return found
+
+
+def reason(error: Exception) -> str:
+    """Why something failed, in one line."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def rms_and_cosine(got: Results, expected: Results) -> tuple[float, float]:

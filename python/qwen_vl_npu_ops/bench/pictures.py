@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..commands import failing_as, optional_packages
-from .record import Line, Peaks, Report
+from .record import Line, Peaks, Report, Stage
 
 with optional_packages("bench"):
     from matplotlib.figure import Figure
 
 INK, GRID = "#222222", "#dddddd"
 COLOURS = ("#4477aa", "#cc3311", "#ee9933", "#228833", "#aa3377", "#66ccee", "#bbbbbb", "#222222")
+STAGE_COLOURS = ("#aa3377", "#4477aa", "#228833", "#88bb55", "#ee9933", "#66ccee", "#ccbb44", "#cc3311", "#bbbbbb")
 
 
 def draw(report: Report, path: Path) -> None:
     """Draw a report; the path's suffix says in which format. Raises ValueError where there is nothing to draw."""
     if report.benchmark == "ops" and report.peaks is not None:
         figure = _rooflines(report, report.peaks)
-    elif report.benchmark == "ops":
-        figure = _shares(report)
+    elif report.device == "cpu":
+        figure = _towers(report)
     else:
-        raise ValueError(f"plot: expected a report of ops, got one of {report.benchmark}")
+        figure = _shares(report)
     with failing_as(path, OSError, ValueError):
         figure.savefig(path, dpi=110)
 
@@ -58,6 +60,69 @@ def _roofline(axis: Any, lines: list[Line], peaks: Peaks, dtype: str) -> None:
     title = f"{dtype}: measured peaks {most:.0f} GFLOP/s, copy {copy:.1f} GB/s"
     axis.set_title(title, loc="left", fontsize=10, color=INK)
     axis.legend(fontsize=8, frameon=False, loc="lower right")
+    _clean(axis)
+
+
+def _towers(report: Report) -> Figure:
+    """For each dtype the stages of every implementation against the GEMMs alone, and time over tokens."""
+    dtypes = list(dict.fromkeys(line.dtype for line in report.lines))
+    bars = max(_count(report.stages, dtype) for dtype in dtypes)
+    figure = Figure(figsize=(13, len(dtypes) * (2.2 + 0.28 * bars)), layout="constrained")
+    axes = figure.subplots(len(dtypes), 2, squeeze=False, width_ratios=(3, 2))
+    for (left, right), dtype in zip(axes, dtypes, strict=True):
+        _stages(left, report, dtype)
+        _scaling(right, [line for line in report.lines if line.dtype == dtype and line.at_full_depth], dtype)
+    return figure
+
+
+def _count(stages: Sequence[Stage], dtype: str) -> int:
+    return len({_bar(stage) for stage in stages if stage.dtype == dtype})
+
+
+def _bar(row: Line | Stage) -> str:
+    return f"{row.case.removeprefix('tower, ')} {row.tokens}: {row.implementation}".removeprefix("tower ")
+
+
+def _stages(axis: Any, report: Report, dtype: str) -> None:
+    """Stacked bars in units of what the GEMMs take."""
+    floors = {
+        (line.case, line.tokens): line.at_full_depth / line.over_gemms
+        for line in report.lines
+        if line.dtype == dtype and line.at_full_depth and line.over_gemms
+    }
+    rows = [stage for stage in report.stages if stage.dtype == dtype and (stage.case, stage.tokens) in floors]
+    names, ends = list(dict.fromkeys(row.stage for row in rows)), dict.fromkeys((_bar(row) for row in rows), 0.0)
+    places = {bar: at for at, bar in enumerate(ends)}
+    for row in rows:
+        bar, width = _bar(row), max(0.0, row.seconds / floors[row.case, row.tokens])
+        axis.barh(places[bar], width, left=ends[bar], color=STAGE_COLOURS[names.index(row.stage)], zorder=2)
+        ends[bar] += width
+    for name, colour in zip(names, STAGE_COLOURS, strict=False):  # for the legend
+        axis.barh([0], [0], color=colour, label=name)
+    axis.axvline(1.0, color=INK, linewidth=1.5, zorder=3)
+    axis.set_yticks(range(len(places)), list(places), fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlabel("time over that of the tower's GEMMs alone", fontsize=9)
+    axis.set_title(f"{dtype}: stages of the whole tower", loc="left", fontsize=10, color=INK)
+    axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _clean(axis)
+
+
+def _scaling(axis: Any, lines: Sequence[Line], dtype: str) -> None:
+    """What a token takes, over the number of tokens."""
+    names = list(dict.fromkeys(line.implementation for line in lines))
+    for name, colour in zip(names, COLOURS, strict=False):
+        points = sorted(
+            (line.tokens, 1e3 * (line.at_full_depth or 0.0) / line.tokens)
+            for line in lines
+            if line.implementation == name
+        )
+        axis.plot(*zip(*points, strict=True), "o-", color=colour, label=name, zorder=3)
+    axis.set(xscale="log", ylim=(0, None))
+    axis.set_xlabel("tokens", fontsize=9)
+    axis.set_ylabel("ms a token, whole tower", fontsize=9)
+    axis.set_title(f"{dtype}: scaling", loc="left", fontsize=10, color=INK)
+    axis.legend(fontsize=8, frameon=False)
     _clean(axis)
 
 

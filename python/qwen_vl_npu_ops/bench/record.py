@@ -29,6 +29,14 @@ class Work:
     bytes: float
     exps: float = 0.0
 
+    def __add__(self, other: Work) -> Work:
+        """Both, one after the other."""
+        return Work(self.flops + other.flops, self.bytes + other.bytes, self.exps + other.exps)
+
+    def __mul__(self, times: float) -> Work:
+        """The same so many times."""
+        return Work(times * self.flops, times * self.bytes, times * self.exps)
+
 
 @dataclasses.dataclass(frozen=True)
 class Peaks:
@@ -72,13 +80,28 @@ class Line:
     cosine: float | None = None  # with fp64
     worst: float | None = None  # error over bound at the worst element, of the rule in accuracy.py; ours only
     note: str = ""
+    # Of towers:
+    at_full_depth: float | None = None  # seconds, each kind of layer as often as the whole tower has it
+    over_gemms: float | None = None  # that, over the same of the GEMMs with weights alone
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What one part of a tower takes of an implementation's time at full depth."""
+
+    case: str
+    dtype: str
+    tokens: int
+    implementation: str
+    stage: str
+    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
     """A run of `qwen-vl-npu-ops bench`."""
 
-    benchmark: str  # ops or peaks
+    benchmark: str  # ops, tower or peaks
     device: str  # cpu, sim or npu
     settings: dict[str, Any]
     machine: dict[str, Any]
@@ -86,6 +109,7 @@ class Report:
     peaks: Peaks | None
     lines: list[Line]
     notes: list[str]
+    stages: list[Stage] = dataclasses.field(default_factory=list)
 
     def as_json(self) -> str:
         """A JSON object: the fields, and `schema`."""

@@ -68,7 +68,12 @@ class ContendedError(Exception):
 
 
 def interleave(
-    functions: Mapping[str, Callable[[], Any]], rounds: int, clock: Clock | None = None
+    functions: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    clock: Clock | None = None,
+    *,
+    once: bool = False,
+    kept: Callable[[], object] = lambda: None,
 ) -> dict[str, Timing]:
     """Time functions against each other.
 
@@ -79,6 +84,8 @@ def interleave(
         functions: at least one, by name.
         rounds: how many rounds to keep; one more goes before, to warm up.
         clock: the machine's, where None.
+        once: functions last long and are warm: each runs once in a round, and none before.
+        kept: called after each round that is kept.
 
     Returns:
         A Timing for each name; they may hold fewer rounds than were asked for.
@@ -91,7 +98,7 @@ def interleave(
     if rounds < 1:
         raise ValueError(f"rounds: expected at least 1, got {rounds}")
     clock = clock or SystemClock()
-    repeats = {name: _repeats(function, clock) for name, function in functions.items()}
+    repeats = {name: 1 if once else _repeats(function, clock) for name, function in functions.items()}
     samples: dict[str, list[float]] = {name: [] for name in functions}
     names, dropped = list(functions), 0
     for turn in range(TRIES * rounds):
@@ -102,6 +109,7 @@ def interleave(
         else:
             for name, (seconds, _) in found.items():
                 samples[name].append(seconds / repeats[name])
+            kept()
         if len(samples[names[0]]) == rounds:
             break
     if not samples[names[0]]:

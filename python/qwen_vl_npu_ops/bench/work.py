@@ -1,4 +1,4 @@
-"""What operators must do at least: operations and bytes, closed formulas of shapes.
+"""What operators and the tower must do at least: operations and bytes, closed formulas of shapes.
 
 A multiply-add is two operations. Bytes are those of arguments and results, each once.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..config import VisionConfig
 from .record import Work
 
 TABLE = 4  # bytes of an angle, fp32
@@ -40,3 +41,38 @@ def patch_embed(tokens: int, inputs: int, hidden: int, size: int, pixel_size: in
     """A product, whose rows of pixels may have another dtype."""
     product = linear(tokens, inputs, hidden, size)
     return Work(product.flops, product.bytes + tokens * inputs * (pixel_size - size))
+
+
+Gemm = tuple[int, int, int]  # rows, inputs, outputs
+
+
+def tower_gemms(tokens: int, config: VisionConfig) -> list[tuple[Gemm, int]]:
+    """The tower's GEMMs with weights, and how often each is run: patch embedding, layers, merger."""
+    hidden, wide, depth = config.hidden_size, config.intermediate_size, config.depth
+    units, merged = tokens // config.spatial_merge_unit, hidden * config.spatial_merge_unit
+    return [
+        ((tokens, config.patch_dim, hidden), 1),
+        ((tokens, hidden, 3 * hidden), depth),
+        ((tokens, hidden, hidden), depth),
+        ((tokens, hidden, 2 * wide), depth),
+        ((tokens, wide, hidden), depth),
+        ((units, merged, merged), 1),
+        ((units, merged, config.out_hidden_size), 1),
+    ]
+
+
+def gemms(tokens: int, config: VisionConfig, size: int) -> Work:
+    """The tower's GEMMs with weights alone."""
+    return sum((linear(*gemm, size) * times for gemm, times in tower_gemms(tokens, config)), Work(0.0, 0.0))
+
+
+def tower(tokens: int, window: Sequence[int], full: Sequence[int], config: VisionConfig, size: int) -> Work:
+    """Gemms with weights, rotary and attention of all layers; norms and activations are not counted.
+
+    Args:
+        window, full: lengths of the segments of window and of full layers.
+    """
+    layers = len(config.fullatt_block_indexes)
+    in_windows = rotary_window_attention(window, config.num_heads, config.head_dim, size)
+    in_full = rotary_window_attention(full, config.num_heads, config.head_dim, size)
+    return gemms(tokens, config, size) + in_windows * (config.depth - layers) + in_full * layers

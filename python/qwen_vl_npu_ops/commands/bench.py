@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from .. import npu, ops, sim
-from ..bench import cases, compare, operators, peaks, peers
+from ..bench import cases, compare, compare_towers, estimate_towers, operators, peaks, peers, towers
 from ..bench.cases import Batch
-from ..bench.record import Line, Peaks, Report, Timing
+from ..bench.record import Line, Peaks, Report, Stage
 from ..bench.timing import CONTENDED
+from ..config import VisionConfig
 from . import CommandError, failing_as, live_isa
 from .machine import machine, versions
 from .npu_check import missing_npu
@@ -27,6 +24,7 @@ from .options import DTYPES
 
 SIM_NOTE = "times are estimates of the simulator's model, without the launch; the bound is what no kernel can beat"
 VIRTUAL_NOTE = "this NPU is virtual, its kernels run on the host: times mean nothing"
+GEMM_NOTE = "GEMMs alone: the tower's, with its own weights, each by the fastest way here; x GEMMs: time over theirs"
 NOTES = [
     "spread: between the quartiles. x ours: time over ours, above 1 ours is faster. error: rms, relative, against fp64",
     "of peak: what the measured peaks allow over the time; above 100% where caches hold what the copy had in memory",
@@ -63,7 +61,8 @@ class Request:
         processor = open_processor(operators.SIZES, None)
         inputs = [read_image(path, path.name, processor) for path in self.images]
         inputs += [read_video(path, path.name, processor, self.max_frames) for path in self.videos]
-        return [cases.of_grids([item.grid for item in inputs])]
+        pixels = torch.cat([item.pixels for item in inputs])
+        return [cases.of_grids([item.grid for item in inputs], pixels)]
 
     def kinds(self) -> dict[str, torch.dtype]:
         """Names and dtypes."""
@@ -89,8 +88,8 @@ def run_ops(request: OpsRequest) -> Report:
     for name in request.operators:
         if name not in operators.OPERATORS:
             raise ValueError(f"OPERATOR: expected one of {', '.join(operators.OPERATORS)}, got {name!r}")
-    if request.device == "sim" and request.chip not in sim.chips():
-        raise ValueError(f"--chip: expected one of {', '.join(sim.chips())}, got {request.chip!r}")
+    if request.device == "sim":
+        _check_chip(request.chip)
     batches, kinds = request.batches(), request.kinds()
     notes = _notes(request)
     with _threads(request.threads), torch.inference_mode(), failing_as("simulated chip", sim.SimulatorError):
@@ -116,6 +115,78 @@ def _compare(case: operators.Case, request: OpsRequest, measured: Peaks | None) 
     if measured is None:
         return compare.on_npu(case, request.rounds, check=request.check)
     return compare.on_cpu(case, measured, request.rounds, check=request.check, compiled=request.compiled)
+
+
+@dataclasses.dataclass(frozen=True)
+class TowerRequest(Request):
+    """Options of `bench tower`."""
+
+    layers: int | None
+    peers: Sequence[str]
+    stages: bool
+    chip: str
+    l2: str
+
+
+def run_tower(request: TowerRequest) -> Report:
+    """The tower on every batch, at every dtype. Raises ValueError naming a wrong option."""
+    whole = operators.SIZES
+    config = whole if request.layers is None else towers.shallow(whole, request.layers)
+    for name in request.peers:
+        if name not in peers.IMPLEMENTATIONS:
+            raise ValueError(f"--peer: expected one of {', '.join(peers.IMPLEMENTATIONS)}, got {name!r}")
+    if request.device == "sim":
+        _check_chip(request.chip)
+    batches, kinds = request.batches(), request.kinds()
+    settings = {**_settings(request, batches), "layers": config.depth, "full_layers": config.fullatt_block_indexes}
+    notes = [*_notes(request), GEMM_NOTE, *_depth_notes(config, whole)]
+    with _threads(request.threads), torch.inference_mode(), failing_as("simulated chip", sim.SimulatorError):
+        live_isa()
+        if request.device == "sim":
+            chip = request.chip, request.l2
+            lines = [
+                line
+                for dtype in kinds.values()
+                for batch in batches
+                for line in estimate_towers.estimate(batch, dtype, config, *chip)
+            ]
+            notes += [estimate_towers.NOTE]
+            return _report("tower", "sim", {**settings, "chip": chip[0], "l2": chip[1]}, None, lines, notes)
+        measured = peaks.measure() if request.device == "cpu" else None
+        found = compare_towers.Found([], [], [])
+        for dtype in kinds.values():
+            comparison = compare_towers.Comparison(towers.build(config, dtype), whole, _tower_options(request))
+            for batch in batches:
+                found += comparison.run(batch, measured)
+        notes += found.notes
+        return _report("tower", request.device, settings, measured, found.lines, notes, found.stages)
+
+
+def _tower_options(request: TowerRequest) -> compare_towers.Options:
+    installed = peers.have_transformers()
+    return compare_towers.Options(
+        device=request.device,
+        implementations=(request.peers or peers.IMPLEMENTATIONS) if installed else (),
+        compiled=request.compiled and installed,
+        rounds=request.rounds,
+        check=request.check,
+        stages=request.stages,
+    )
+
+
+def _depth_notes(config: VisionConfig, whole: VisionConfig) -> list[str]:
+    if config == whole:
+        return []
+    run, all_full = len(config.fullatt_block_indexes), len(whole.fullatt_block_indexes)
+    return [
+        f"{config.depth} of {whole.depth} layers run, {run} of them over whole frames; x ours, x GEMMs and stages are "
+        f"worked out for all {whole.depth}, {all_full} of them over whole frames, from what a layer of each kind took"
+    ]
+
+
+def _check_chip(chip: str) -> None:
+    if chip not in sim.chips():
+        raise ValueError(f"--chip: expected one of {', '.join(sim.chips())}, got {chip!r}")
 
 
 def _settings(request: Request, batches: Sequence[Batch]) -> dict[str, Any]:
@@ -162,7 +233,13 @@ def _notes(request: Request) -> list[str]:
 
 
 def _report(
-    benchmark: str, device: str, settings: dict[str, Any], measured: Peaks | None, lines: list[Line], notes: list[str]
+    benchmark: str,
+    device: str,
+    settings: dict[str, Any],
+    measured: Peaks | None,
+    lines: list[Line],
+    notes: list[str],
+    stages: Sequence[Stage] = (),
 ) -> Report:
     here = {**machine(), "instruction_set": live_isa(), "instruction_sets": ops.available_cpu_isas()}
     kept = [line.timing for line in lines if line.timing is not None]
@@ -171,7 +248,7 @@ def _report(
         notes = [*notes, f"{dropped} contended rounds dropped (threads waited {CONTENDED:.0%} of a round or more)"]
     if measured is not None and measured.disturbed:
         notes = [*notes, "the peaks are too low: others took the cores while they were measured"]
-    return Report(benchmark, device, settings, here, versions(), measured, lines, notes)
+    return Report(benchmark, device, settings, here, versions(), measured, lines, notes, list(stages))
 
 
 def draw(report: Report, path: Path) -> None:
@@ -179,71 +256,3 @@ def draw(report: Report, path: Path) -> None:
     from ..bench import pictures  # needs matplotlib
 
     pictures.draw(report, path)
-
-
-# ---- for people ----
-
-
-def print_report(report: Report, console: Console) -> None:
-    """Machine, peaks, a table for each dtype and batch, notes."""
-    versions_shown = ", ".join(f"{name} {version}" for name, version in report.versions.items() if version)
-    here = report.machine
-    console.print(
-        f"{here['cpu']}, {here['threads']} of {here['cores']} cores, {here['instruction_set']}",
-        versions_shown,
-        sep="\n",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
-    if report.peaks is not None:
-        console.print(_peak_table(report.peaks))
-    for title, rows in itertools.groupby(report.lines, lambda line: f"{line.case}, {line.dtype}, {line.tokens} tokens"):
-        console.print(_line_table(title, list(rows), report.device == "sim"))
-    remarks = [f"{line.case}, {line.dtype}, {line.implementation}: {line.note}" for line in report.lines if line.note]
-    for note in [*remarks, *report.notes]:
-        console.print(note, highlight=False, soft_wrap=True, markup=False)
-
-
-def _peak_table(measured: Peaks) -> Table:
-    table = Table(title="measured peaks", title_justify="left")
-    table.add_column("what")
-    table.add_column("most", justify="right")
-    rows = [
-        ("fp32 multiply-add", measured.fma_fp32, "GFLOP/s"),
-        ("bf16 dot product", measured.dot_bf16, "GFLOP/s"),
-        ("int8 dot product", measured.dot_int8, "GOP/s"),
-        ("exponential, fp32", measured.exp_fp32, "G/s"),
-        ("copy, read and written", measured.copy, "GB/s"),
-    ]
-    for name, rate, unit in rows:
-        table.add_row(name, "none" if rate is None else f"{1e-9 * rate:.1f} {unit}")
-    return table
-
-
-def _line_table(title: str, lines: Sequence[Line], estimated: bool) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))  # fits 80 columns
-    table.add_column("", no_wrap=True)
-    unit = "us" if estimated else "ms"
-    for column in (unit, "spread", "GFLOP/s", "GB/s", "of bound" if estimated else "of peak", "x ours", "error"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for line in lines:
-        cells = [] if line.timing is None else _cells(line, line.timing, 1e6 if estimated else 1e3)
-        table.add_row(line.implementation, *(cells or ["-"]), style="bold" if line.ours else "")
-    return table
-
-
-def _cells(line: Line, timing: Timing, unit: float) -> list[str]:
-    return [
-        f"{unit * timing.median:.4g}",
-        f"{(timing.high - timing.low) / timing.median:.0%}" if timing.rounds > 1 else "",
-        _number(line.gflops, ".4g"),
-        _number(line.gbps, ".3g"),
-        _number(line.of_peak, ".0%"),
-        "" if line.ours else _number(line.times_ours, ".2f"),
-        _number(line.rms_error, ".1e"),
-    ]
-
-
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)

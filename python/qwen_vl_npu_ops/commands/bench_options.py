@@ -13,7 +13,7 @@ from .options import DTYPES, check_picture, exit_on_failure, in_a_folder, one_of
 
 app = typer.Typer(
     name="bench",
-    help="Measure the operators, and the machine's own peaks.",
+    help="Measure the operators, the tower, and the machine's own peaks.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -40,6 +40,10 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Threads. [default: tor
 Rounds = Annotated[int, typer.Option(min=1, help="Rounds to keep; in each, everything runs once.")]
 Compile = Annotated[bool, typer.Option("--compile", help="Peers of torch.compile too, which takes minutes and a g++.")]
 Checked = Annotated[bool, typer.Option(help="Compute errors against fp64, which can take longer than the benchmark.")]
+Chip = Annotated[str, typer.Option(help="The simulated chip: 910B1, 910B2, 910B3 or 910B4.")]
+L2 = Annotated[
+    str, typer.Option(metavar="cold|warm", callback=one_of(("cold", "warm")), help="Its L2 before each kernel.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as a JSON object.")]
 Plot = Annotated[
     Path | None,
@@ -77,11 +81,8 @@ def ops_command(
     rounds: Rounds = 7,
     compile_peers: Compile = False,
     check: Checked = True,
-    chip: Annotated[str, typer.Option(help="The simulated chip: 910B1, 910B2, 910B3 or 910B4.")] = "910B1",
-    l2: Annotated[
-        str,
-        typer.Option(metavar="cold|warm", callback=one_of(("cold", "warm")), help="Its L2 before each kernel."),
-    ] = "cold",
+    chip: Chip = "910B1",
+    l2: L2 = "cold",
     as_json: AsJson = False,
     plot: Plot = None,
 ) -> None:
@@ -111,9 +112,60 @@ def ops_command(
     _show(lambda: bench.run_ops(request), as_json, plot)
 
 
+@app.command("tower")
+def tower_command(
+    device: Device = "cpu",
+    dtype: Dtypes = "bf16",
+    tokens: Tokens = "1296",
+    image: Images = None,
+    video: Videos = None,
+    max_frames: MaxFrames = 8,
+    layers: Annotated[
+        int | None, typer.Option(help="Run fewer layers; ratios and stages are scaled to all. [default: all 32]")
+    ] = None,
+    peer: Annotated[
+        list[str] | None, typer.Option(metavar="sdpa|eager", help="transformers' attention. [default: both]")
+    ] = None,
+    threads: Threads = None,
+    rounds: Rounds = 3,
+    compile_peers: Compile = False,
+    check: Checked = True,
+    stages: Annotated[bool, typer.Option(help="Find out what each stage takes, by one more forward of each.")] = True,
+    chip: Chip = "910B1",
+    l2: L2 = "cold",
+    as_json: AsJson = False,
+    plot: Plot = None,
+) -> None:
+    """Time the 7B tower beside transformers' on the same weights, and beside its GEMMs alone.
+
+    Weights are random, pixels too where there are no images. On the simulated chip our kernels are estimated, one layer
+    of each kind, and the GEMMs counted at their bound.
+    """
+    from . import bench
+
+    request = bench.TowerRequest(
+        device=device,
+        dtypes=dtype,
+        tokens=tokens,
+        images=image or [],
+        videos=video or [],
+        max_frames=max_frames,
+        threads=threads,
+        rounds=rounds,
+        compiled=compile_peers,
+        check=check,
+        layers=layers,
+        peers=peer or [],
+        stages=stages,
+        chip=chip,
+        l2=l2,
+    )
+    _show(lambda: bench.run_tower(request), as_json, plot)
+
+
 def _show(run: Callable[[], Any], as_json: bool, plot: Path | None) -> None:
     """Run, draw, print; a ValueError is a wrong command line."""
-    from . import bench
+    from . import bench, bench_tables
 
     with exit_on_failure():
         if plot is not None:
@@ -127,4 +179,4 @@ def _show(run: Callable[[], Any], as_json: bool, plot: Path | None) -> None:
         if as_json:
             typer.echo(report.as_json())
         else:
-            bench.print_report(report, Console())
+            bench_tables.print_report(report, Console())
