@@ -46,6 +46,10 @@ TORCH_LIBRARY(qwen_vl_npu_ops, m) {
       "Tensor(a!) out) -> ()",
       tags);
   m.def("linear(Tensor x, Tensor weight, Tensor? bias=None) -> Tensor", tags);
+  m.def("rms_norm(Tensor x, Tensor weight, float eps=1e-06) -> Tensor", tags);
+  m.def("add_rms_norm(Tensor x, Tensor residual, Tensor weight, float eps=1e-06) -> (Tensor out, Tensor sum)",
+        tags);
+  m.def("silu_and_mul(Tensor gate_up) -> Tensor", tags);
   m.def("cpu_isa() -> str", [] { return std::string(qwen_vl_npu_ops::checked_cpu_kernels().isa); });
   m.def("available_cpu_isas() -> str[]", [] {
     const auto isas = qwen_vl_npu_ops::available_isas();
@@ -111,9 +115,9 @@ void refuse_gradients(const c10::OperatorHandle& op, c10::DispatchKeySet keys, t
 }  // namespace
 
 TORCH_LIBRARY_IMPL(qwen_vl_npu_ops, Autograd, m) {
-  for (const char* name :
-       {"rotary_qkv", "rotary_qkv_out", "window_attention", "window_attention_out", "rotary_window_attention",
-        "rotary_window_attention_out", "patch_embed", "patch_embed_out", "linear"}) {
+  for (const char* name : {"rotary_qkv", "rotary_qkv_out", "window_attention", "window_attention_out",
+                           "rotary_window_attention", "rotary_window_attention_out", "patch_embed",
+                           "patch_embed_out", "linear", "rms_norm", "add_rms_norm", "silu_and_mul"}) {
     m.impl(name, torch::CppFunction::makeFromBoxedFunction<&refuse_gradients>());
   }
 }

@@ -14,6 +14,8 @@ struct WindowAttentionParams;
 struct RotaryWindowAttentionParams;
 struct GatherRowsParams;
 struct LinearParams;
+struct RmsNormParams;
+struct SiluAndMulParams;
 
 struct CpuKernels {
   const char* isa;
@@ -30,6 +32,8 @@ struct CpuKernels {
 
   // Tasks are rows.
   void (*gather_rows)(const GatherRowsParams&, int64_t begin, int64_t end);
+  void (*rms_norm)(const RmsNormParams&, int64_t begin, int64_t end);
+  void (*silu_and_mul)(const SiluAndMulParams&, int64_t begin, int64_t end);
 
   // Two steps. Tasks of the first are panels of tokens, laid out in p.panels; tasks of the second are tiles
   // of the result.

@@ -14,6 +14,8 @@ const CpuKernels kernels = {
     rotary_window_attention_tasks,
     rotary_window_attention,
     gather_rows,
+    rms_norm,
+    silu_and_mul,
     linear_panel_floats,
     linear_panels,
     linear_pack,

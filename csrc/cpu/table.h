@@ -12,6 +12,8 @@ void window_attention(const WindowAttentionParams&, int64_t begin, int64_t end);
 int64_t rotary_window_attention_tasks(const RotaryWindowAttentionParams&);
 void rotary_window_attention(const RotaryWindowAttentionParams&, int64_t begin, int64_t end);
 void gather_rows(const GatherRowsParams&, int64_t begin, int64_t end);
+void rms_norm(const RmsNormParams&, int64_t begin, int64_t end);
+void silu_and_mul(const SiluAndMulParams&, int64_t begin, int64_t end);
 int64_t linear_panel_floats(int64_t k);
 int64_t linear_panels(const LinearParams&);
 void linear_pack(const LinearParams&, int64_t begin, int64_t end);

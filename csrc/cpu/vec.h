@@ -65,11 +65,11 @@ inline void copy_row(const From* from, To* to, int64_t n) {
   }
 }
 
-// exp(x) for x <= 0, within 1.5 ulp: exactly 0 below ln(2^-126.5), NaN for NaN.
-inline Vec exp_nonpositive(Vec x) {
+// exp(x) for x from -88 to 89, within 1.5 ulp: exactly 0 below ln(2^-126.5), infinity above ln(2^127.5), NaN
+// for NaN.
+inline Vec exp_in_range(Vec x) {
   // Adding this rounds to an integer n, and leaves n + 127, the exponent field of 2^n, in the low bits.
   const Vec magic(12582912.0f + 127.0f);
-  x = at::vec::clamp_min(x, Vec(-88.0f));
   const Vec shifted = fmadd(x, Vec(1.44269504f), magic);
   const Vec n = shifted - magic;
   // Cody-Waite: n * 0.693359375 is exact, so r = x - n ln(2) loses nothing to cancellation.
@@ -85,6 +85,14 @@ inline Vec exp_nonpositive(Vec x) {
   p = fmadd(p, r, Vec(1.0f));
   const auto bits = at::vec::cast<int32_t>(shifted) << at::vec::Vectorized<int32_t>(23);
   return p * at::vec::cast<float>(bits);
+}
+
+inline Vec exp_nonpositive(Vec x) {
+  return exp_in_range(at::vec::clamp_min(x, Vec(-88.0f)));
+}
+
+inline Vec exp(Vec x) {
+  return exp_in_range(at::vec::clamp(x, Vec(-88.0f), Vec(89.0f)));
 }
 
 // to[j][i] = from[i][j] for kWidth x kWidth 4-byte units. A riffle of the first and second half of the rows

@@ -10,9 +10,9 @@ import functools
 import os
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from . import ops
+from . import _cpu, ops
 
 VARIABLE = "QWEN_VL_NPU_OPS_LINEAR"
 MODES = ("auto", "on", "off")
@@ -50,17 +50,12 @@ def preferred(dtype: torch.dtype) -> bool:
 
 
 def takes(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether `ops.linear` computes this product: plain CPU tensors of one dtype, no gradients, no autocast."""
-    parameters = (weight,) if bias is None else (weight, bias)
+    """Whether `ops.linear` computes this product."""
     return (
         x.device.type == "cpu"
         and preferred(x.dtype)
-        and type(x) is Tensor
-        and all(type(p) in (nn.Parameter, Tensor) and p.dtype == x.dtype and p.device == x.device for p in parameters)
-        and all(t.stride(-1) == 1 for t in (x, *parameters))
+        and _cpu.takes(x, weight, *(() if bias is None else (bias,)))
         and weight.numel() > 0
         and x.numel() >= MIN_ROWS * weight.shape[1]
         and x.shape[-1] == weight.shape[1]
-        and not torch.is_autocast_enabled("cpu")
-        and not (torch.is_grad_enabled() and any(t.requires_grad for t in (x, *parameters)))
     )

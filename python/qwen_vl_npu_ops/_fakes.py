@@ -6,6 +6,7 @@ csrc/common/checks.cpp say the same in the same words; tests run one table of ba
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -188,6 +189,19 @@ def _check_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         _refuse(op, "bias", f"[{weight.shape[0]}]", f"shape {list(bias.shape)}")
 
 
+def _check_rms_norm(op: str, x: Tensor, weight: Tensor, eps: float) -> None:
+    _check_float(op, "x", x)
+    _check_dtype(op, "weight", weight, (x.dtype,))
+    _check_tensor(op, "x", x, 2, x)
+    _check_tensor(op, "weight", weight, 1, x)
+    if weight.shape[0] < 1:
+        _refuse(op, "weight", "at least one column", f"shape {list(weight.shape)}")
+    if x.shape[1] != weight.shape[0]:
+        _refuse(op, "x", f"[T, {weight.shape[0]}], the columns of weight", f"shape {list(x.shape)}")
+    if not 0 <= eps < math.inf:
+        _refuse(op, "eps", "a finite number of at least 0", eps)
+
+
 def _check_out(op: str, argument: str, out: Tensor, shape: Sequence[int], like: Tensor) -> None:
     _check_dtype(op, argument, out, (like.dtype,))
     _check_tensor(op, argument, out, len(shape), like)
@@ -329,3 +343,30 @@ def _patch_embed_out(
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     _check_linear(x, weight, bias)
     return x.new_empty(x.shape[0], weight.shape[0])
+
+
+@torch.library.register_fake("qwen_vl_npu_ops::rms_norm")
+def _rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
+    _check_rms_norm("rms_norm", x, weight, eps)
+    return x.new_empty(x.shape)
+
+
+@torch.library.register_fake("qwen_vl_npu_ops::add_rms_norm")
+def _add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:
+    op = "add_rms_norm"
+    _check_rms_norm(op, x, weight, eps)
+    _check_dtype(op, "residual", residual, (x.dtype,))
+    _check_tensor(op, "residual", residual, 2, x)
+    if residual.shape != x.shape:
+        _refuse(op, "residual", f"x's shape {list(x.shape)}", f"shape {list(residual.shape)}")
+    return x.new_empty(x.shape), x.new_empty(x.shape)
+
+
+@torch.library.register_fake("qwen_vl_npu_ops::silu_and_mul")
+def _silu_and_mul(gate_up: Tensor) -> Tensor:
+    op = "silu_and_mul"
+    _check_float(op, "gate_up", gate_up)
+    _check_tensor(op, "gate_up", gate_up, 2, gate_up)
+    if gate_up.shape[1] % 2:
+        _refuse(op, "gate_up", "[T, 2 * I]", f"shape {list(gate_up.shape)}")
+    return gate_up.new_empty(gate_up.shape[0], gate_up.shape[1] // 2)

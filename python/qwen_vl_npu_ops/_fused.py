@@ -19,8 +19,8 @@ VARIABLE = "QWEN_VL_NPU_OPS_FUSED"
 
 # Chip, as CANN names it, to what is used there. Any other chip has none of them.
 TABLE = {
-    "910B*": ("rms_norm", "swiglu", "rotary_mul", "flash_attention"),
-    "910_93*": ("rms_norm", "swiglu", "rotary_mul", "flash_attention"),
+    "910B*": ("rms_norm", "add_rms_norm", "swiglu", "rotary_mul", "flash_attention"),
+    "910_93*": ("rms_norm", "add_rms_norm", "swiglu", "rotary_mul", "flash_attention"),
 }
 
 _log = logging.getLogger("qwen_vl_npu_ops")
@@ -29,6 +29,12 @@ _log = logging.getLogger("qwen_vl_npu_ops")
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x / sqrt(mean(x^2) + eps) * weight over the last dimension."""
     return torch.ops.npu.npu_rms_norm(x, weight, eps)[0]
+
+
+def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """`rms_norm` of x + residual, and that sum."""
+    out, _, total = torch.ops.npu.npu_add_rms_norm(x, residual, weight, eps)
+    return out, total
 
 
 def swiglu(gate_up: Tensor) -> Tensor:
@@ -52,6 +58,7 @@ def _probe_flash_attention(x: Tensor) -> None:
 
 _PROBES: dict[str, Callable[[torch.device], object]] = {
     "rms_norm": lambda device: rms_norm(_small(device, 2, 64), _small(device, 64), 1e-6),
+    "add_rms_norm": lambda device: add_rms_norm(*(_small(device, 2, 64),) * 2, _small(device, 64), 1e-6),
     "swiglu": lambda device: swiglu(_small(device, 2, 128)),
     "rotary_mul": lambda device: rotary_mul(*(_small(device, 1, 2, 1, 64, dtype=torch.float32),) * 3, False),
     "flash_attention": lambda device: _probe_flash_attention(_small(device, 2, 1, 64)),

@@ -16,7 +16,8 @@ Errors: a bad argument is a ``ValueError`` or ``TypeError`` that reads ``op: arg
 raised before anything is written. The operators are for inference: an input that needs a gradient, with grad mode on,
 is a ``ValueError``.
 
-``linear`` is for CPUs alone and has no out variant; on an NPU torch_npu's own operator does that.
+``linear``, ``rms_norm``, ``add_rms_norm`` and ``silu_and_mul`` are for CPUs alone and have no out variant; on an NPU
+torch_npu's own operators do that.
 """
 
 from __future__ import annotations
@@ -29,15 +30,18 @@ from torch import Tensor
 from . import _checks
 
 __all__ = [
+    "add_rms_norm",
     "available_cpu_isas",
     "cpu_isa",
     "linear",
     "patch_embed",
     "patch_embed_out",
+    "rms_norm",
     "rotary_qkv",
     "rotary_qkv_out",
     "rotary_window_attention",
     "rotary_window_attention_out",
+    "silu_and_mul",
     "window_attention",
     "window_attention_out",
 ]
@@ -47,7 +51,7 @@ _ops = torch.ops.qwen_vl_npu_ops
 
 _OPTIONAL = ("out_head_dim", "scale", "max_seqlen")
 _Check = Callable[[str, object], object]
-_CHECKS: dict[str, _Check] = {"interleaved": _checks.a_bool, "scale": _checks.a_number}
+_CHECKS: dict[str, _Check] = {"interleaved": _checks.a_bool, "scale": _checks.a_number, "eps": _checks.a_number}
 
 
 def _check_python_types(op: str, tensors: dict[str, object], **options: object) -> None:
@@ -331,3 +335,55 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     _check_python_types("linear", {"x": x, "weight": weight, **_given(bias=bias)})
     _checks.on_cpu("linear: x", x)
     return _ops.linear(x, weight, bias)
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
+    """``x / sqrt(mean(x^2) + eps) * weight`` over each row, on a CPU.
+
+    Args:
+        x: ``[T, C]``.
+        weight: ``[C]``, of x's dtype.
+        eps: finite, at least 0.
+
+    Returns:
+        contiguous ``[T, C]`` of x's dtype: in float32, rounded once. A row's bits depend on no other row.
+
+    Zhang and Sennrich, arXiv 1910.07467, eq. 4, with eps as `torch.nn.RMSNorm` has it.
+    """
+    _check_python_types("rms_norm", {"x": x, "weight": weight}, eps=eps)
+    _checks.on_cpu("rms_norm: x", x)
+    return _ops.rms_norm(x, weight, eps)
+
+
+def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:
+    """``x + residual`` and its :func:`rms_norm` in one pass, on a CPU.
+
+    Args:
+        x: ``[T, C]``.
+        residual: ``[T, C]``, of x's dtype.
+        weight: ``[C]``, of x's dtype.
+        eps: finite, at least 0.
+
+    Returns:
+        out, sum: contiguous ``[T, C]`` of x's dtype. The bits are those of ``sum = x + residual`` and
+        ``out = rms_norm(sum, weight, eps)``.
+    """
+    _check_python_types("add_rms_norm", {"x": x, "residual": residual, "weight": weight}, eps=eps)
+    _checks.on_cpu("add_rms_norm: x", x)
+    return _ops.add_rms_norm(x, residual, weight, eps)
+
+
+def silu_and_mul(gate_up: Tensor) -> Tensor:
+    """``silu(gate) * up``, silu(g) = g / (1 + exp(-g)), on a CPU.
+
+    Args:
+        gate_up: ``[T, 2*I]``: gate's I columns, then up's.
+
+    Returns:
+        contiguous ``[T, I]`` of gate_up's dtype: in float32, rounded once.
+
+    SwiGLU's activation (Shazeer, arXiv 2002.05202, eq. 6).
+    """
+    _check_python_types("silu_and_mul", {"gate_up": gate_up})
+    _checks.on_cpu("silu_and_mul: gate_up", gate_up)
+    return _ops.silu_and_mul(gate_up)

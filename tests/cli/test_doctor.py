@@ -44,7 +44,7 @@ def test_the_table_shows_error_and_bound(run):
     assert result.exit_code == 0
     for text in (*doctor.OPERATORS, "half, padded", "interleaved, windows", "bfloat16", f"torch: {torch.__version__}"):
         assert text in result.stdout
-    assert "all 48 checks passed" in result.stdout
+    assert "all 57 checks passed" in result.stdout
     assert "FAIL" not in result.stdout
 
 
@@ -94,7 +94,7 @@ def test_a_wrong_operator_fails(run, monkeypatch, op, wrong, failures):
     table = run("doctor")
     assert table.exit_code == 1
     assert table.stdout.count("FAIL") == failures
-    assert f"{failures} of 48 checks failed" in table.stdout
+    assert f"{failures} of 57 checks failed" in table.stdout
 
 
 def test_an_error_just_over_the_bound_fails_and_one_within_passes(monkeypatch):

@@ -13,8 +13,10 @@
 #include "cpu/kernels.h"
 #include "ops/linear/linear.h"
 #include "ops/patch_embed/patch_embed.h"
+#include "ops/rms_norm/rms_norm.h"
 #include "ops/rotary_qkv/rotary_qkv.h"
 #include "ops/rotary_window_attention/rotary_window_attention.h"
+#include "ops/silu_and_mul/silu_and_mul.h"
 #include "ops/window_attention/window_attention.h"
 
 namespace qwen_vl_npu_ops {
@@ -294,6 +296,48 @@ void check_linear(const Sample<T>& x) {
   expect<T>("linear", x.shape, worst);
 }
 
+// The tokens, each plus itself, times the first of them.
+template <typename T>
+void check_add_rms_norm(const Sample<T>& x) {
+  const int64_t columns = 3 * kHeads * x.layout.padded;
+  std::vector<T> out(x.qkv.size(), static_cast<T>(9.0f)), sum(out);
+  RmsNormParams p{};
+  p.x = p.residual = p.weight = x.qkv.data();
+  p.out = out.data();
+  p.sum = sum.data();
+  p.dtype = Type<T>::dtype;
+  p.rows = x.tokens;
+  p.columns = p.x_stride = p.residual_stride = columns;
+  p.eps = 1e-6;
+  kernels.rms_norm(p, 0, x.tokens);
+  double worst = 0;
+  for (int64_t row = 0; row < x.tokens; ++row) {
+    const T* token = x.qkv.data() + row * columns;
+    double squares = 0;
+    for (int64_t c = 0; c < columns; ++c) squares += 4.0 * token[c] * token[c];
+    const double scale = 1 / std::sqrt(squares / columns + p.eps);
+    for (int64_t c = 0; c < columns; ++c) {
+      worst = worse(worst, sum[row * columns + c], 2.0 * token[c]);
+      worst = worse(worst, out[row * columns + c], 2.0 * token[c] * scale * x.qkv[c]);
+    }
+  }
+  expect<T>("add_rms_norm", x.shape, worst);
+}
+
+template <typename T>
+void check_silu_and_mul(const Sample<T>& x) {
+  const int64_t columns = 3 * kHeads * x.layout.padded / 2;
+  std::vector<T> out(x.tokens * columns, static_cast<T>(9.0f));
+  kernels.silu_and_mul({x.qkv.data(), out.data(), Type<T>::dtype, x.tokens, columns, 2 * columns}, 0,
+                       x.tokens);
+  double worst = 0;
+  for (int64_t i = 0; i < x.tokens * columns; ++i) {
+    const T* gate = x.qkv.data() + i / columns * 2 * columns + i % columns;
+    worst = worse(worst, out[i], gate[0] / (1 + std::exp(-static_cast<double>(gate[0]))) * gate[columns]);
+  }
+  expect<T>("silu_and_mul", x.shape, worst);
+}
+
 template <typename T>
 void check_all() {
   for (const Shape& shape : kShapes) {
@@ -303,6 +347,8 @@ void check_all() {
     check_rotary_window_attention(sample);
     check_gather_rows(sample);
     check_linear(sample);
+    check_add_rms_norm(sample);
+    check_silu_and_mul(sample);
   }
 }
 

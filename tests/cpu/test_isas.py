@@ -10,7 +10,15 @@ import pytest
 from qwen_vl_npu_ops import ops
 
 TESTS = Path(__file__).parents[1]
-OPS = ("rotary_qkv", "window_attention", "rotary_window_attention", "patch_embed", "linear")
+OPS = (
+    "rotary_qkv",
+    "window_attention",
+    "rotary_window_attention",
+    "patch_embed",
+    "linear",
+    "rms_norm",
+    "silu_and_mul",
+)
 NUMERICAL = [TESTS / "ops" / f"test_{op}.py" for op in OPS]
 
 # ops calls the first of these; each needs a process of its own, because the choice is made once.

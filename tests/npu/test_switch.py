@@ -168,6 +168,6 @@ def test_the_table_of_fused_operators(monkeypatch):
     monkeypatch.setenv(_fused.VARIABLE, "swiglu, rms_norm")
     assert _fused.requested("310P3") == ("swiglu", "rms_norm")
     monkeypatch.setenv(_fused.VARIABLE, "gelu")
-    with pytest.raises(ValueError, match="expected auto, none or names out of rms_norm, swiglu"):
+    with pytest.raises(ValueError, match="expected auto, none or names out of rms_norm, add_rms_norm, swiglu"):
         _fused.requested("910B3")
     assert not _fused.fused("rms_norm", torch.device("cpu"))

@@ -63,6 +63,18 @@ def linear() -> dict:
     }
 
 
+def rms_norm() -> dict:
+    return {"x": randn(TOKENS, 12, dtype=FLOAT, generator=seeded()), "weight": torch.ones(12), "eps": 1e-6}
+
+
+def add_rms_norm() -> dict:
+    return {**rms_norm(), "residual": randn(TOKENS, 12, dtype=FLOAT, generator=seeded(1))}
+
+
+def silu_and_mul() -> dict:
+    return {"gate_up": randn(TOKENS, 12, dtype=FLOAT, generator=seeded())}
+
+
 GOOD = {
     f.__name__: f
     for f in (
@@ -75,6 +87,9 @@ GOOD = {
         patch_embed,
         patch_embed_out,
         linear,
+        rms_norm,
+        add_rms_norm,
+        silu_and_mul,
     )
 }
 OUTPUTS = {"rotary_qkv_out": ("q", "k", "v")}
@@ -146,6 +161,7 @@ BAD_SCALE = {
     "bool": True,
     "list": [1.0],
 }
+BAD_EPS = {n: v for n, v in BAD_SCALE.items() if n != "past float32"} | {"None": None, "negative": -1e-6}
 BAD_HINT = {"float": 2.0, "past 64 bits": 2**70, "string": "2", "list": [2]}
 BAD_BOOL = {"None": None, "int": 1, "string": "no"}
 
@@ -216,6 +232,12 @@ PATCH_TABLE = {
     },
 }
 BAD_BIAS = PATCH_TABLE["bias"]
+NORM_TABLE = {
+    "x": {**BAD_FLOAT, "a column short": lambda t: t[:, :-1], "no columns": lambda t: t[:, :0]},
+    "weight": {n: f for n, f in BAD_FLOAT.items() if n != "1-D"}
+    | {"short": lambda t: t[:-1], "empty": lambda t: t[:0], "2-D": lambda t: t[None]},
+    "eps": BAD_EPS,
+}
 BAD = {
     "rotary_qkv": {**ROTARY_TABLE, "out_head_dim": BAD_OUT_HEAD_DIM},
     "rotary_qkv_out": {**ROTARY_TABLE, "q": OUT, "k": OUT, "v": OUT},
@@ -242,6 +264,13 @@ BAD = {
         "weight": {**BAD_FLOAT, "no rows": lambda t: t[:0], "a column short": lambda t: t[:, :-1]},
         "bias": BAD_BIAS,
     },
+    "rms_norm": NORM_TABLE,
+    "add_rms_norm": {
+        **NORM_TABLE,
+        "residual": {**BAD_FLOAT, "a column short": lambda t: t[:, :-1], "a token short": lambda t: t[:-1]},
+    },
+    # Alone on the meta device, it disagrees with nothing.
+    "silu_and_mul": {"gate_up": {n: f for n, f in BAD_FLOAT.items() if n != "meta"} | {"odd": lambda t: t[:, :-1]}},
 }
 CASES = [(op, argument, name) for op, table in BAD.items() for argument, values in table.items() for name in values]
 
@@ -305,7 +334,7 @@ MAY_NAME = {
     "q": {"k", "v", "cu_seqlens", "out", "qkv", "out_head_dim"},
     "k": {"v", "q"},
     "v": {"k", "q", "out"},
-    "x": {"weight", "bias"},
+    "x": {"weight", "bias", "residual"},
     "pixels": {"weight", "row_index", "bias"},
     "weight": {"pixels", "bias", "out", "x"},
     "out": {"out_head_dim", "qkv", "num_heads"},

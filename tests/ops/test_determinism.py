@@ -32,8 +32,16 @@ def calls(dtype: torch.dtype) -> dict:
             "bias": randn(*bias, dtype=dtype, generator=generator),
         }
 
+    def rows(**widths: int) -> dict:
+        return {name: randn(333, width, dtype=dtype, generator=generator) for name, width in widths.items()}
+
+    weight = randn(1280, dtype=dtype, generator=generator)
+
     return {
         **{f"linear, {t} tokens, {n} rows": (ops.linear, product(t, n)) for t, n in ((1, 7), (700, 333))},
+        "rms_norm": (ops.rms_norm, rows(x=1280) | {"weight": weight}),
+        "add_rms_norm": (ops.add_rms_norm, rows(x=1280, residual=1280) | {"weight": weight}),
+        "silu_and_mul": (ops.silu_and_mul, rows(gate_up=700)),
         **{f"rotary_qkv, {n}": (ops.rotary_qkv, ROTARY[n].make(dtype)) for n in ROTARY_CASES},
         **{
             f"rotary_window_attention, {n}": (ops.rotary_window_attention, ROTARY[n].make_attention(dtype))
@@ -94,6 +102,8 @@ print(len(os.listdir("/proc/self/task")) - before)
         "rotary_window_attention(qkv, table, table, torch.tensor([0, 600]), 8, 80)",
         "window_attention(*qkv.view(600, 3, 8, 80).unbind(1), torch.tensor([0, 600]))",
         "linear(qkv, qkv[:300])",
+        "rms_norm(qkv, qkv[0])",
+        "silu_and_mul(qkv)",
     ],
 )
 def test_all_threads_work(call):

@@ -64,6 +64,9 @@ def cases() -> Iterator[Case]:
     yield Case("patch_embed", "rows in order", _pixel_tensors, {})
     yield Case("patch_embed", "permuted, fp32 pixels, bias", _permuted_pixel_tensors, {})
     yield Case("linear", "with a bias", _linear_tensors, {})
+    yield Case("rms_norm", "", _norm_tensors("x"), {})
+    yield Case("add_rms_norm", "", _norm_tensors("x", "residual"), {})
+    yield Case("silu_and_mul", "", lambda dtype: {"gate_up": _draw(TOKENS, 500, seed=0).to(dtype)}, {})
 
 
 def check(case: Case, dtype: torch.dtype, device: str = "cpu") -> Check:
@@ -134,6 +137,14 @@ def _linear_tensors(dtype: torch.dtype) -> dict[str, Tensor]:
         "weight": _draw(250, 1280, seed=1, deviation=0.03).to(dtype),
         "bias": _draw(250, seed=2).to(dtype),
     }
+
+
+def _norm_tensors(*rows: str) -> Callable[[torch.dtype], dict[str, Tensor]]:
+    def tensors(dtype: torch.dtype) -> dict[str, Tensor]:
+        drawn = {name: _draw(TOKENS, 1280, seed=seed).to(dtype) for seed, name in enumerate(rows)}
+        return {**drawn, "weight": _draw(1280, seed=2).to(dtype)}
+
+    return tensors
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from .machine import machine, versions
 from .npu_check import TIME_LIMIT, NpuReport, examine, missing_npu
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-OPERATORS = (*npu.OPERATORS, "linear")
+OPERATORS = (*npu.OPERATORS, "linear", "rms_norm", "add_rms_norm", "silu_and_mul")
 
 
 @dataclasses.dataclass(frozen=True)

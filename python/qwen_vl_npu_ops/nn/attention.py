@@ -9,7 +9,16 @@ from torch import Tensor, nn
 
 from .. import _checks, ops
 from .._fakes import MAX_HEAD_DIM
-from .layers import Activation, AscendQwen2_5_VisionMLP, NormLayer, layer_name, linear, make_norm, silu_and_mul
+from .layers import (
+    Activation,
+    AscendQwen2_5_VisionMLP,
+    NormLayer,
+    add_and_norm,
+    layer_name,
+    linear,
+    make_norm,
+    silu_and_mul,
+)
 
 
 class AscendQwen2_5_VisionAttention(nn.Module):
@@ -117,8 +126,9 @@ class AscendQwen2_5_VisionBlock(nn.Module):
 
     def forward(self, x: Tensor, cu_seqlens: Tensor, cos: Tensor, sin: Tensor, max_seqlen: int | None = None) -> Tensor:
         """`x [T, C]` -> `[T, C]`; the other arguments as in `AscendQwen2_5_VisionAttention.forward`."""
-        x = x + self.attn(self.norm1(x), cu_seqlens, cos, sin, max_seqlen)
-        return x + self.mlp(self.norm2(x))
+        attended = self.attn(self.norm1(x), cu_seqlens, cos, sin, max_seqlen)
+        normed, x = add_and_norm(attended, x, self.norm2)
+        return x + self.mlp(normed)
 
 
 def check_pad_head_dim(pad_head_dim: int | None, head_dim: int) -> int:
