@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from qwen_vl_npu_ops.bench import operators, peaks, peers, pictures, stages
+from qwen_vl_npu_ops.bench import memory, operators, peaks, peers, pictures, stages
 from qwen_vl_npu_ops.bench.record import Peaks
 from qwen_vl_npu_ops.config import VisionConfig
 
@@ -77,6 +77,18 @@ def test_compiled_peer(report, monkeypatch):
     assert 0 < line["rms_error"] < 1e-5
 
 
+def test_memory(run, report, monkeypatch):
+    asked = []
+    monkeypatch.setattr(memory, "transient", lambda *request: asked.append(request) or 3 << 20)
+    args = ("tower", "--tokens", 32, "--dtype", "fp32", "--layers", 2, "--rounds", 1, "--no-check", "--memory")
+    got = report(*args)
+    assert [line["transient"] for line in got["lines"]] == [3 << 20, 3 << 20, 3 << 20, None]
+    assert [(name, grids, dtype) for name, grids, _, dtype, _ in asked] == [
+        (name, ((1, 4, 8),), "fp32") for name in (None, "sdpa", "eager")
+    ]
+    assert "tower, fp32, 32 tokens, ours: 3 MiB beyond model and input" in run(*args).stdout
+
+
 def test_eager_scores_have_a_limit(report, monkeypatch):
     monkeypatch.setattr(peers, "LARGEST_SCORES", 4 * 2 * 64**2 - 1)
     got = report("tower", "--tokens", 64, "--dtype", "fp32", "--layers", 2, "--rounds", 1, "--no-check")
@@ -108,7 +120,7 @@ def test_real_images_have_their_own_pixels(report, tmp_path):
 def test_table(run):
     result = run("tower", "--tokens", 64, "--dtype", "fp32", "--layers", 2, "--rounds", 1)
     assert result.exit_code == 0, result.output
-    for text in ("tower, fp32, 64 tokens", "x GEMMs", "GEMMs alone", "attention, windows", "fastest GEMMs"):
+    for text in ("tower, fp32, 64 tokens", "x GEMMs", "GEMMs alone", "attention, windows", "shapes by"):
         assert text in result.stdout
     assert "…" not in result.stdout  # in 80 columns
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from qwen_vl_npu_ops.bench import compare, compare_towers, stages, towers
+from qwen_vl_npu_ops.bench import compare, compare_towers, memory, stages, towers
 from qwen_vl_npu_ops.config import VisionConfig
 from qwen_vl_npu_ops.plan import VisionPlan
 
@@ -240,3 +240,12 @@ def test_contended_rounds_leave_notes():
     timings, notes = compare_towers.measure({"ours": Call(clock, 1.0)}, 2, clock)
     assert timings == {}
     assert notes == {"ours": "other processes took the cores in each of 6 rounds"}
+
+
+@pytest.mark.parametrize("implementation", [None, "sdpa"])
+def test_memory_of_a_forward(implementation):
+    grids = ((1, 64, 64),)
+    size = memory.transient(implementation, grids, SMALL, "fp32", 1)
+    # At the least the hidden rows and qkv are there at once; at the most a dozen rows as wide as gate and up.
+    assert 4096 * 4 * (160 + 480) < size < 4096 * 4 * 440 * 12
+    assert memory.transient("flash", grids, SMALL, "fp32", 1) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from ..config import VisionConfig
 from ..nn import AscendQwen2_5_VisionTransformer
 from ..plan import VisionPlan
-from . import peers, stages, towers, work
+from . import memory, peers, stages, towers, work
 from .cases import Batch
 from .compare import DTYPE_NAMES, OURS, line, reason, rms_and_cosine
 from .record import Line, Peaks, Stage, Timing, Work
@@ -37,6 +38,7 @@ class Options:
     rounds: int
     check: bool
     stages: bool
+    memory: bool
 
 
 @dataclasses.dataclass
@@ -66,9 +68,10 @@ class Comparison:
         self._on_cpu = options.device == "cpu"
         moved = ours if self._on_cpu else copy.deepcopy(ours).to(options.device)
         self._runners = {OURS: self._runner(moved, moved)}
-        for name in options.implementations:
-            theirs = towers.transformers_tower(moved, name)
-            self._runners[f"transformers {name}"] = self._runner(theirs, theirs)
+        self._theirs = {f"transformers {name}": name for name in options.implementations}
+        for name, implementation in self._theirs.items():
+            theirs = towers.transformers_tower(moved, implementation)
+            self._runners[name] = self._runner(theirs, theirs)
         if options.compiled:
             compiled = torch.compile(towers.transformers_tower(moved, "sdpa"))
             self._runners[COMPILED] = self._runner(compiled, None)
@@ -95,8 +98,7 @@ class Comparison:
         timed: dict[str, Timed] = {**runners}
         if self._on_cpu:
             timed[GEMMS] = gemms = Gemms(self._ours, batch.tokens, self._clock)
-            ways = "; ".join(f"{shape} by {way}" for shape, way in gemms.ways.items())
-            found.notes.append(f"{batch.tokens} tokens, fastest GEMMs: {ways}")
+            found.notes.append(f"{self._title(batch)}, GEMMs alone: {_counts(gemms.ways.values())}")
         timings, notes = measure(timed, options.rounds, self._clock)
         found.lines += [
             Line(implementation=name, ours=name == OURS, timing=None, note=note, **self._labels(batch))
@@ -107,6 +109,8 @@ class Comparison:
         if options.check:
             expected = towers.exact(self._ours, pixels, plan)
             found.lines = [_with_error(row, runners, expected) for row in found.lines]
+        if options.memory and self._on_cpu:
+            found.lines = [self._with_memory(row, batch) for row in found.lines]
         if options.stages:
             usable = [name for name in runners if name in timings and not notes[name] and runners[name].tower]
             found.stages = [stage for name in usable for stage in self._stages(name, runners[name], batch)]
@@ -164,6 +168,16 @@ class Comparison:
             return None
         return statistics.median(parts.at_full_depth(config, self._whole) for parts in timed.parts)
 
+    def _title(self, batch: Batch) -> str:
+        return "{case}, {dtype}, {tokens} tokens".format(**self._labels(batch))
+
+    def _with_memory(self, row: Line, batch: Batch) -> Line:
+        if row.timing is None or row.implementation not in (OURS, *self._theirs):
+            return row
+        implementation, threads = self._theirs.get(row.implementation), torch.get_num_threads()
+        size = memory.transient(implementation, batch.grids, self._ours.config, row.dtype, threads)
+        return dataclasses.replace(row, transient=size)
+
     # ---- stages ----
 
     def _stages(self, name: str, runner: Runner, batch: Batch) -> list[Stage]:
@@ -213,6 +227,10 @@ def measure(timed: Mapping[str, Timed], rounds: int, clock: Clock) -> tuple[dict
 def _keep(functions: Iterable[Timed]) -> None:
     for function in functions:
         function.keep()
+
+
+def _counts(ways: Iterable[str]) -> str:
+    return ", ".join(f"{count} shapes by {way}" for way, count in Counter(ways).items())
 
 
 def _with_error(row: Line, runners: Mapping[str, Runner], expected: Tensor) -> Line:

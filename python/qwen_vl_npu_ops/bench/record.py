@@ -83,6 +83,7 @@ class Line:
     # Of towers:
     at_full_depth: float | None = None  # seconds, each kind of layer as often as the whole tower has it
     over_gemms: float | None = None  # that, over the same of the GEMMs with weights alone
+    transient: int | None = None  # bytes that a call takes at the most, beyond the model and its input
 
 
 @dataclasses.dataclass(frozen=True)

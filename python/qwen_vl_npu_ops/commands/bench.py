@@ -124,6 +124,7 @@ class TowerRequest(Request):
     layers: int | None
     peers: Sequence[str]
     stages: bool
+    memory: bool
     chip: str
     l2: str
 
@@ -171,6 +172,7 @@ def _tower_options(request: TowerRequest) -> compare_towers.Options:
         rounds=request.rounds,
         check=request.check,
         stages=request.stages,
+        memory=request.memory,
     )
 
 

@@ -131,6 +131,9 @@ def tower_command(
     compile_peers: Compile = False,
     check: Checked = True,
     stages: Annotated[bool, typer.Option(help="Find out what each stage takes, by one more forward of each.")] = True,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Measure what a forward takes beyond the model, in a process for each.")
+    ] = False,
     chip: Chip = "910B1",
     l2: L2 = "cold",
     as_json: AsJson = False,
@@ -157,6 +160,7 @@ def tower_command(
         layers=layers,
         peers=peer or [],
         stages=stages,
+        memory=memory,
         chip=chip,
         l2=l2,
     )

@@ -30,7 +30,11 @@ def print_report(report: Report, console: Console) -> None:
         console.print(_line_table(title, list(lines), report))
     for title, stages in itertools.groupby(report.stages, _title):
         console.print(_stage_table(title, list(stages)))
-    remarks = [f"{line.case}, {line.dtype}, {line.implementation}: {line.note}" for line in report.lines if line.note]
+    for line in report.lines:
+        if line.transient is not None:
+            text = f"{_title(line)}, {line.implementation}: {line.transient / 2**20:.0f} MiB beyond model and input"
+            console.print(text, highlight=False, soft_wrap=True)
+    remarks = [f"{_title(line)}, {line.implementation}: {line.note}" for line in report.lines if line.note]
     for note in [*remarks, *report.notes]:
         console.print(note, highlight=False, soft_wrap=True, markup=False)
 
