@@ -8,6 +8,7 @@
 
 #include "common/checks.h"
 #include "cpu/kernels.h"
+#include "plan/window_order.h"
 
 using qwen_vl_npu_ops::PeakLoop;
 
@@ -64,6 +65,11 @@ TORCH_LIBRARY(qwen_vl_npu_ops, m) {
         [](const std::string& op, const at::Tensor& row_index, int64_t rows) {
           qwen_vl_npu_ops::checked_row_index(op.c_str(), row_index, rows, row_index.device());
         });
+  // What VisionPlan is made of.
+  m.def("_window_order(int[] grid_thw, int merge_size, int window_side) -> (Tensor, Tensor, Tensor)",
+        qwen_vl_npu_ops::window_order);
+  m.def("_axial_rows(Tensor table, int[] grid_thw, int merge_size, int window_side) -> Tensor",
+        qwen_vl_npu_ops::axial_rows);
   // For benchmarks: each thread runs the loop; returns the operations of all, 0 without such an instruction.
   m.def("_peak_loop(str name, int iterations) -> int", [](const std::string& name, int64_t iterations) {
     const std::map<std::string, PeakLoop> loops = {{"fma_fp32", PeakLoop::kFmaFp32},

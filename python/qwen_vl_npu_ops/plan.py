@@ -165,12 +165,12 @@ def _build(
     # Plans outlive the call: built under inference_mode they would be inference tensors for good, and have no version.
     with torch.inference_mode(False):
         order = window_order(grids, config)
-        h_pos, w_pos = (position[order.window_index].flatten() for position in patch_positions(grids, config))
-        inside = _indices(config.spatial_merge_unit)
+        inside = torch.arange(config.spatial_merge_unit, device="cpu")
         row_index = (order.window_index[:, None] * config.spatial_merge_unit + inside).flatten()
         frame_lengths = torch.tensor([h * w for t, h, w in grids for _ in range(t)], device="cpu")
         window_lengths = order.window_lengths * config.spatial_merge_unit
-        cos, sin = _rotary_tables(h_pos, w_pos, config)
+        angles = _axis_angles(grids, config)
+        cos, sin = (axial_rows(table, grids, config, config.window_side) for table in (angles.cos(), angles.sin()))
 
         def on_device(tensor: Tensor, dtype: torch.dtype) -> Tensor:
             return tensor.to(dtype).to(device, non_blocking=True)
@@ -203,56 +203,21 @@ class WindowOrder(NamedTuple):
 
 
 def window_order(grids: Sequence[Grid], config: VisionConfig) -> WindowOrder:
-    """Window order of merge units.
+    """Window order of merge units."""
+    order = torch.ops.qwen_vl_npu_ops._window_order(_flat(grids), config.spatial_merge_size, config.window_side)
+    return WindowOrder(*order)
 
-    A unit's place has a closed form, so nothing is padded or sorted: in its frame, the whole window rows
-    above, then the windows to the left in its own window row, then the rows above and the units to the left
-    in its own window.
+
+def axial_rows(table: Tensor, grids: Sequence[Grid], config: VisionConfig, window_side: int) -> Tensor:
+    """`table` fp32 `[positions, D/4]` at each patch's row, then at its column: fp32 `[T, D/2]` on the CPU.
+
+    In window order, for windows of `window_side` merge units; with one as large as a frame, in the images' own order.
     """
-    side = config.window_side
-    heights, widths = _frame_sizes(grids, config)
-
-    frame, row, column = _cells(heights, widths)
-    top, left = row // side * side, column // side * side
-    height = (heights[frame] - top).clamp(max=side)  # of the unit's window: those at the edges are smaller
-    width = (widths[frame] - left).clamp(max=side)
-    starts = _cumulative(heights * widths)[frame]
-    reverse_index = starts + top * widths[frame] + height * left + (row - top) * width + (column - left)
-    window_index = torch.empty_like(reverse_index)
-    window_index[reverse_index] = _indices(len(reverse_index))
-
-    frame, row, column = _cells(-(-heights // side), -(-widths // side))
-    lengths = (heights[frame] - row * side).clamp(max=side) * (widths[frame] - column * side).clamp(max=side)
-    return WindowOrder(window_index, reverse_index, lengths)
+    return torch.ops.qwen_vl_npu_ops._axial_rows(table, _flat(grids), config.spatial_merge_size, window_side)
 
 
-def patch_positions(grids: Sequence[Grid], config: VisionConfig) -> tuple[Tensor, Tensor]:
-    """Row and column of each patch in its frame, int64 [U, merge_size^2], units in the images' own order."""
-    merge = config.spatial_merge_size
-    _, row, column = _cells(*_frame_sizes(grids, config))
-    inside = _indices(config.spatial_merge_unit)  # a merge unit holds its patches row by row
-    return row[:, None] * merge + inside // merge, column[:, None] * merge + inside % merge
-
-
-def _frame_sizes(grids: Sequence[Grid], config: VisionConfig) -> tuple[Tensor, Tensor]:
-    """Height and width of every frame of every image, in merge units; int64 [frames] each."""
-    t, h, w = torch.tensor(grids, device="cpu").unbind(1)
-    merge = config.spatial_merge_size
-    return (h // merge).repeat_interleave(t), (w // merge).repeat_interleave(t)
-
-
-def _cells(heights: Tensor, widths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Frame, row and column of each cell of a batch of frames, row by row; int64 [sum(heights * widths)]."""
-    counts = heights * widths
-    frame = _indices(len(counts)).repeat_interleave(counts)
-    cell = _indices(len(frame)) - _cumulative(counts)[frame]
-    row = cell // widths[frame]
-    return frame, row, cell - row * widths[frame]
-
-
-def _indices(count: int) -> Tensor:
-    """0 .. count - 1 on the CPU, whatever the default device."""
-    return torch.arange(count, device="cpu")
+def _flat(grids: Sequence[Grid]) -> list[int]:
+    return [size for grid in grids for size in grid]
 
 
 def inverse_frequencies(dim: int, theta: float) -> Tensor:
@@ -260,13 +225,15 @@ def inverse_frequencies(dim: int, theta: float) -> Tensor:
     return 1.0 / (theta ** (torch.arange(0, dim, 2, dtype=torch.float32, device="cpu") / dim))
 
 
-def _rotary_tables(h_pos: Tensor, w_pos: Tensor, config: VisionConfig) -> tuple[Tensor, Tensor]:
-    """cos and sin [T, D/2]: half of a head's angles turn with the row, half with the column."""
-    index = torch.stack((h_pos, w_pos), dim=1).flatten()
-    positions = _indices(int(index.max()) + 1)
-    angles = torch.outer(positions.float(), inverse_frequencies(config.head_dim // 2, config.rope_theta))
-    cos, sin = (table.index_select(0, index).view(len(h_pos), -1) for table in (angles.cos(), angles.sin()))
-    return cos, sin
+def _axis_angles(grids: Sequence[Grid], config: VisionConfig) -> Tensor:
+    """Angles `[positions, D/4]` along one axis: half of a head's angles turn with the row, half with the column."""
+    positions = torch.arange(longest_side(grids), dtype=torch.float32, device="cpu")
+    return torch.outer(positions, inverse_frequencies(config.head_dim // 2, config.rope_theta))
+
+
+def longest_side(grids: Sequence[Grid]) -> int:
+    """The most patches that any image has along an axis."""
+    return max(max(h, w) for _, h, w in grids)
 
 
 def _cumulative(lengths: Tensor) -> Tensor:

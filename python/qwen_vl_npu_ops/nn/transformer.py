@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .. import _checks
 from .. import weights as weight_loading
 from ..config import VisionConfig
-from ..plan import VisionPlan, check_grids, patch_positions, window_order
+from ..plan import VisionPlan, axial_rows, check_grids, longest_side, window_order
 from .attention import AscendQwen2_5_VisionBlock, check_pad_head_dim
 from .layers import (
     ACT_AND_MUL,
@@ -172,9 +172,8 @@ class AscendQwen2_5_VisionTransformer(nn.Module):
         vLLM's `rotary_pos_emb_thw` does this for one image.
         """
         grids = check_grids(grid_thw, self.spatial_merge_size)
-        h_pos, w_pos = (position.flatten() for position in patch_positions(grids, self.config))
-        table = self.rotary_pos_emb(max(max(h, w) for _, h, w in grids))
-        return torch.cat((table[h_pos], table[w_pos]), dim=-1)
+        side = longest_side(grids)
+        return axial_rows(self.rotary_pos_emb(side), grids, self.config, window_side=side)
 
     def cal_cos_sin(self, rotary_pos_emb: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin `[1, T, 1, Dp]` of angles `[T, D/2]`.
