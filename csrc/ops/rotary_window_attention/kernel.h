@@ -66,7 +66,9 @@ class RotaryWindowAttention {
     AttentionVector<T> vector;
     RotaryFeed<T, U> feed;
     AttentionStep steps[AHEAD + 1];
-    vector.Init(pipe, out_, workspace_, tiling_.attention);
+    WindowAttentionTiling attention = tiling_.attention;
+    attention.scale = tiling_.restScale;
+    vector.Init(pipe, out_, workspace_, attention);
     attention_.Fill(vector);
     feed.Init(vector, qkv_, cos_, sin_, ring_, tiling_);
     uint32_t count = 0;
@@ -82,7 +84,6 @@ class RotaryWindowAttention {
       if (i - AHEAD >= count) break;
       vector.Weigh(steps[(i - AHEAD) % (AHEAD + 1)]);
     }
-    feed.Finish();
     vector.Finish();
   }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "ops/rotary_qkv/tiling_host.h"
 #include "ops/rotary_window_attention/tiling_host.h"
@@ -7,8 +8,11 @@
 namespace qwen_vl_npu_ops {
 namespace {
 
-constexpr uint32_t kRing = 4;   // tasks whose rotated q and k the workspace holds
-constexpr uint32_t kBlock = 8;  // floats of 32 bytes
+constexpr uint32_t kRing = 4;     // tasks whose rotated q and k the workspace holds
+constexpr uint32_t kFloats = 8;   // of 32 bytes
+constexpr uint32_t kHalves = 16;  // likewise
+// A scale that q and k can share: neither overflows for it, nor loses digits to half's smallest numbers.
+constexpr float kLeastFolded = 1.0f / 16;
 
 WindowAttentionShape attention_of(const RotaryWindowAttentionShape& s) {
   WindowAttentionShape a{};
@@ -45,8 +49,11 @@ Launch<RotaryWindowAttentionTiling> tile_rotary_window_attention(const RotaryWin
   t.attention = attention.tiling;
   t.rotary = rotary.tiling;
   const uint32_t dim = static_cast<uint32_t>(s.dim), in_dim = static_cast<uint32_t>(s.in_dim);
-  // Halves are found by address where both start on a block, as floats; rows of heads as they come.
-  t.fused = !s.interleaved && dim / 2 % kBlock == 0 && in_dim / 2 % kBlock == 0;
+  // Halves are found by address where both start on a block: as floats, and those padded apart as they come.
+  t.fused = !s.interleaved && dim / 2 % kFloats == 0 && (in_dim == dim || in_dim / 2 % kHalves == 0);
+  const bool folds = s.scale >= kLeastFolded && s.scale <= 1;
+  t.factor = folds ? std::sqrt(s.scale) : 1;
+  t.restScale = folds ? 1 : s.scale;
   t.sharedBytes = attention.workspace_bytes;
   t.rotatedBytes = static_cast<uint64_t>(s.tokens) * t.attention.heads * dim * 2;
   t.ringBytes = uint64_t{kRing} * 2 * t.attention.maxRows * dim * 2;

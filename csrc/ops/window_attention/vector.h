@@ -294,8 +294,10 @@ class AttentionVector {
                                       uint32_t pitch) {
     const int32_t count = static_cast<int32_t>(rows * pitch);
     math_.template Apply<true>(x, maxima, rows, pitch, pitch);
-    AscendC::Muls(x, x, magnitude_, count);
-    AscendC::PipeBarrier<PIPE_V>();
+    if (magnitude_ != 1) {
+      AscendC::Muls(x, x, magnitude_, count);
+      AscendC::PipeBarrier<PIPE_V>();
+    }
     AscendC::Exp(x, x, count);
     AscendC::PipeBarrier<PIPE_V>();
     // Minus infinity times a scale of zero is NaN.

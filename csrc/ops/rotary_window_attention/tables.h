@@ -1,0 +1,116 @@
+#pragma once
+
+#include "../window_attention/vector.h"
+#include "kernel_operator.h"
+#include "tiling.h"
+
+// Where that is in UB: in what only long tasks use, and in the short ones' scratch. No instruction reads and
+// writes one bank, and of two numbers that it multiplies one lies half a line of 512 bytes after the other,
+// out of its group of banks.
+struct RotaryUb {
+  static constexpr uint32_t HALF_LINE = 256;
+  static constexpr uint32_t BYTES = 21504;                          // of each
+  static constexpr uint32_t SIN = AttentionUb::SUMMED + HALF_LINE;  // first bank
+  static constexpr uint32_t COS = SIN + BYTES;                      // first and second
+  static constexpr uint32_t RESULTS = COS + BYTES + HALF_LINE;      // second
+  static constexpr uint32_t NUMBERS = AttentionUb::SMALL;           // third
+};
+
+// cos and sin of the rows at hand, kept while tasks ask for the same ones: in rows of a head, sin where the
+// number is that it is multiplied with.
+template <typename T, typename U>
+class RotaryTables {
+ public:
+  __aicore__ inline RotaryTables() {}
+
+  __aicore__ inline void Init(AttentionVector<T>& vector, GM_ADDR cos, GM_ADDR sin,
+                              const RotaryWindowAttentionTiling& tiling) {
+    tiling_ = tiling.rotary;
+    factor_ = tiling.factor;
+    half_ = tiling_.dim / 2;
+    pitch_ = AttentionRoundUp(half_, 32 / sizeof(U));
+    cosGm_.SetGlobalBuffer((__gm__ U*)cos);
+    sinGm_.SetGlobalBuffer((__gm__ U*)sin);
+    cos_ = vector.template Spare<float>(RotaryUb::COS);
+    sin_ = vector.template Spare<float>(RotaryUb::SIN);
+    wideCos_ = vector.template Spare<float>(RotaryUb::RESULTS);
+    wideSin_ = vector.template Spare<float>(RotaryUb::NUMBERS);
+  }
+
+  // Rows of the tables as they are loaded that a chunk has room for.
+  __aicore__ inline uint32_t Room() const { return AttentionUb::IN_BYTES / (2 * pitch_ * sizeof(U)); }
+
+  // Turns to some rows.
+  __aicore__ inline void Take(AttentionVector<T>& vector, uint32_t token, uint32_t rows) {
+    if (token < firstToken_ || token + rows > firstToken_ + rows_) Load(vector, token, rows);
+    at_ = (token - firstToken_) * tiling_.dim;
+  }
+
+  __aicore__ inline AscendC::LocalTensor<float> Cos() const { return cos_[at_]; }
+  __aicore__ inline AscendC::LocalTensor<float> Sin() const { return sin_[at_]; }
+
+ private:
+  using Floats = AscendC::LocalTensor<float>;
+
+  __aicore__ inline void Load(AttentionVector<T>& vector, uint32_t token, uint32_t rows) {
+    firstToken_ = token;
+    rows_ = rows;
+    AscendC::LocalTensor<U> cos = vector.template AcquireIn<U>(), sin = cos[rows * pitch_];
+    LoadRows(cos, cosGm_[token * tiling_.cosStride], tiling_.cosStride);
+    LoadRows(sin, sinGm_[token * tiling_.sinStride], tiling_.sinStride);
+    vector.AnnounceIn();
+    if constexpr (sizeof(U) == 2) {
+      AscendC::Cast(wideCos_, cos, AscendC::RoundMode::CAST_NONE, rows * pitch_);
+      AscendC::Cast(wideSin_, sin, AscendC::RoundMode::CAST_NONE, rows * pitch_);
+      AscendC::PipeBarrier<PIPE_V>();
+      Spread(wideCos_, wideSin_);
+    } else {
+      Spread(cos, sin);
+    }
+    vector.ReleaseIn();
+    AscendC::PipeBarrier<PIPE_V>();
+  }
+
+  __aicore__ inline void LoadRows(const AscendC::LocalTensor<U>& dst, const AscendC::GlobalTensor<U>& src,
+                                  uint64_t stride) {
+    AscendC::DataCopyExtParams params;
+    params.blockCount = rows_;
+    params.blockLen = half_ * sizeof(U);
+    params.srcStride = (stride - half_) * sizeof(U);
+    params.dstStride = 0;
+    if (stride == half_ && pitch_ == half_) {
+      params.blockCount = 1;
+      params.blockLen *= rows_;
+    }
+    AscendC::DataCopyPad(dst, src, params, AscendC::DataCopyPadExtParams<U>{false, 0, 0, 0});
+  }
+
+  __aicore__ inline void Spread(const Floats& cos, const Floats& sin) {
+    for (uint32_t lane = 0; lane < half_; lane += ATTENTION_LANES) {
+      SpreadLanes(cos_, cos, lane, factor_);
+      SpreadLanes(cos_[half_], cos, lane, factor_);
+      SpreadLanes(sin_, sin, lane, factor_);
+      SpreadLanes(sin_[half_], sin, lane, -factor_);
+    }
+  }
+
+  __aicore__ inline void SpreadLanes(const Floats& dst, const Floats& src, uint32_t lane, float factor) {
+    const uint64_t lanes = AttentionMin(ATTENTION_LANES, half_ - lane);
+    AscendC::Muls(dst[lane], src[lane], factor, lanes, static_cast<uint8_t>(rows_),
+                  {1, 1, static_cast<uint8_t>(tiling_.dim / 8), static_cast<uint8_t>(pitch_ / 8)});
+  }
+
+  RotaryQkvTiling tiling_;
+  float factor_;
+  uint32_t half_;
+  uint32_t pitch_;  // of rows as they are loaded
+  AscendC::GlobalTensor<U> cosGm_;
+  AscendC::GlobalTensor<U> sinGm_;
+  Floats cos_;
+  Floats sin_;
+  Floats wideCos_;  // where 16 bits are widened, before anything is rotated there
+  Floats wideSin_;
+  uint32_t firstToken_ = 0;
+  uint32_t rows_ = 0;
+  uint32_t at_ = 0;
+};
