@@ -40,10 +40,10 @@ def test_peak_loops_count_what_they_do():
 
 
 def test_ops(report):
-    got = report("ops", "--tokens", "64", "--dtype", "fp32,bf16", "--rounds", 2)
+    got = report("ops", "--tokens", "16", "--dtype", "fp32,bf16", "--rounds", 2)
     assert set(got) == FIELDS
     assert got["versions"]["torch"] == torch.__version__
-    assert got["settings"]["grids"] == {"64": [[1, 8, 8]]}
+    assert got["settings"]["grids"] == {"16": [[1, 4, 4]]}
     for dtype in ("fp32", "bf16"):
         lines = [line for line in got["lines"] if line["dtype"] == dtype]
         assert {line["case"] for line in lines if line["ours"]} == set(cases())
@@ -96,8 +96,8 @@ def test_peers_compute_the_same(name):
 
 def test_compiled_peers_are_those_without_windows():
     assert {name for name, case in cases().items() if "torch.compile" in operators.cpu_peers(case, compiled=True)} == {
-        "rotary_qkv",
-        "patch_embed",
+        *("rotary_qkv", "patch_embed", "rms_norm", "add_rms_norm", "silu_and_mul"),
+        *(f"linear, {name}" for name in ("qkv", "proj", "gate_up", "down")),
     }
 
 
@@ -202,6 +202,7 @@ def test_plot(run, tmp_path, device):
     ("args", "named"),
     [
         ("ops softmax", "OPERATOR: expected one of rotary_qkv, window_attention"),
+        ("ops linear --device sim", "rotary_window_attention, patch_embed on sim, got 'linear'"),
         ("ops --device gpu", "expected one of cpu, sim, npu, got 'gpu'"),
         ("ops --dtype bf16,int8", "--dtype: expected bf16, fp16, fp32, with commas between them, got 'int8'"),
         ("ops --tokens 10", "tokens: expected a multiple of 4, got 10"),

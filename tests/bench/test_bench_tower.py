@@ -65,6 +65,15 @@ def test_whole_tower_and_one_peer(report):
     assert got["stages"] == []
 
 
+def test_no_peer_and_the_environment(run, report, monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+    args = ("tower", "--tokens", 16, "--dtype", "fp32", "--layers", 2, "--rounds", 1, "--peer", "none", "--no-check")
+    got = report(*args)
+    assert [line["implementation"] for line in got["lines"]] == ["ours", "GEMMs alone"]
+    assert got["machine"]["environment"]["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+    assert "GLIBC_TUNABLES=glibc.malloc.hugetlb=1" in run(*args).stdout
+
+
 def test_compiled_peer(report, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda tower: tower)  # which takes minutes
     got = report(
@@ -172,7 +181,7 @@ def test_picture_of_estimates(run, tmp_path):
     [
         ("tower --layers 1", "--layers: expected 2 to 8, got 1"),
         ("tower --layers 9", "--layers: expected 2 to 8, got 9"),
-        ("tower --peer flash", "--peer: expected one of sdpa, eager, got 'flash'"),
+        ("tower --peer flash", "--peer: expected one of sdpa, eager, none, got 'flash'"),
         ("tower --device sim --dtype fp32", "--dtype: expected one that attention has a kernel for, got fp32"),
         ("tower --device sim --chip 910C", "--chip: expected one of 910B1, 910B2, 910B3, 910B4, got '910C'"),
         ("tower --tokens 10", "tokens: expected a multiple of 4, got 10"),

@@ -216,7 +216,7 @@ def test_slow_peers_are_called_once():
     assert {name: call.calls for name, call in timed.items()} == {"ours": 4, "like": 4, "slow": 1}
     assert {name: len(call.parts) for name, call in timed.items()} == {"ours": 3, "like": 3, "slow": 1}
     assert {name: timing.median for name, timing in timings.items()} == {"ours": 5.0, "like": 12.0, "slow": 20.0}
-    assert notes == {"ours": "", "like": "", "slow": "the first call, too slow for rounds"}
+    assert notes == {"ours": "", "like": "", "slow": "one call, too slow for rounds; threads waited 0% of it"}
 
 
 def test_failing_peers_leave_a_note():
@@ -242,10 +242,9 @@ def test_contended_rounds_leave_notes():
     assert notes == {"ours": "other processes took the cores in each of 6 rounds"}
 
 
-@pytest.mark.parametrize("implementation", [None, "sdpa"])
-def test_memory_of_a_forward(implementation):
+def test_memory_of_a_forward():
     grids = ((1, 64, 64),)
-    size = memory.transient(implementation, grids, SMALL, "fp32", 1)
+    size = memory.transient(None, grids, SMALL, "fp32", 1)
     # At the least the hidden rows and qkv are there at once; at the most a dozen rows as wide as gate and up.
     assert 4096 * 4 * (160 + 480) < size < 4096 * 4 * 440 * 12
-    assert memory.transient("flash", grids, SMALL, "fp32", 1) is None
+    assert memory.transient(None, grids, SMALL, "int8", 1) is None

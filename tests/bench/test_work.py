@@ -36,6 +36,13 @@ def test_patch_embed_reads_wider_pixels():
     assert work.patch_embed(4, 6, 5, 2, 4) == Work(2 * 4 * 6 * 5, 4 * 24 + 2 * 30 + 2 * 20)
 
 
+def test_norms_and_activation():
+    # 3 rows of 5 and a weight of 5, of 2 bytes; 3 rows of 8 into 4.
+    assert work.rms_norm(3, 5, 2) == Work(4 * 15, 2 * (15 + 15 + 5))
+    assert work.add_rms_norm(3, 5, 2) == Work(5 * 15, 2 * (4 * 15 + 5))
+    assert work.silu_and_mul(3, 4, 2) == Work(3 * 12, 2 * (24 + 12), 12)
+
+
 def test_tower_by_hand():
     # 8 patches of 2 x 2 x 2 x 1 values into 2 layers of width 4 (one head), MLP of 6, 2 merge units of 16 into 10.
     sizes = {"hidden_size": 4, "intermediate_size": 6, "num_heads": 1, "out_hidden_size": 10}

@@ -202,10 +202,11 @@ def measure(timed: Mapping[str, Timed], rounds: int, clock: Clock) -> tuple[dict
         Timings of what has some; for each a note, mostly an empty one. What is ours has to run; a peer may fail.
     """
     first: dict[str, float] = {}
+    waited: dict[str, float] = {}
     notes = dict.fromkeys(timed, "")
     for name, function in timed.items():
         try:
-            first[name] = sample(function, 1, clock)[0]
+            first[name], waited[name] = sample(function, 1, clock)
         except Exception as error:  # whatever a peer fails with, the others go on
             if name == OURS:
                 raise
@@ -215,7 +216,7 @@ def measure(timed: Mapping[str, Timed], rounds: int, clock: Clock) -> tuple[dict
         if seconds > max(SLOW, TOO_SLOW * first[OURS]):
             timed[name].keep()
             timings[name] = summarise([seconds])
-            notes[name] = "the first call, too slow for rounds"
+            notes[name] = f"one call, too slow for rounds; threads waited {waited[name] / seconds:.0%} of it"
     usable = {name: timed[name] for name in first if name not in timings}
     try:
         timings |= interleave(usable, rounds, clock, once=True, kept=lambda: _keep(usable.values()))

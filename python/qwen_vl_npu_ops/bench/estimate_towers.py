@@ -32,8 +32,8 @@ def estimate(batch: Batch, dtype: torch.dtype, config: VisionConfig, chip: str, 
         (found,) = on_sim(case, chip, l2, check=False)
         assert found.timing is not None
         assert found.bound is not None
-        times = layers[case.segments]
-        name = f"{times} x attention, {case.segments}" if case.segments else case.op
+        times = layers[case.variant]
+        name = f"{times} x attention, {case.variant}" if case.variant else case.op
         rows[name] = (times * found.timing.median, case.work * times, times * found.bound)
     rows["GEMMs, their bound"] = _gemms(batch.tokens, dtype, config, chip, l2)
     rows = {OURS: _sum(list(rows.values())), **rows}

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import VisionConfig
@@ -43,18 +44,38 @@ def batched_attention(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor) -> Ca
     return run
 
 
+def packed_linear(weight: Tensor, bias: Tensor | None, x: Tensor) -> dict[str, Callable[[], Tensor]]:
+    """oneDNN's product with a weight that was packed before; nothing where it has none for the dtype."""
+    try:
+        multiply = pack(weight, bias)
+    except RuntimeError:
+        return {}
+    return {"oneDNN, packed": lambda: multiply(x)}
+
+
+def pack(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """`x @ weight.T + bias` by oneDNN on a packed weight; RuntimeError where there is no such product for the dtype."""
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+    return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+
+
 # ---- transformers, whose own modules and functions run ----
 
 
 def transformers_operator(op: str, tensors: dict[str, Tensor]) -> dict[str, Callable[[], Any]]:
-    """transformers' way to one of the operators at the 7B tower's sizes; none for `window_attention`.
+    """transformers' way to one of the operators at the 7B tower's sizes; none where it is torch's own.
 
     The attention module runs with its linear layers taken out.
     """
     from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as theirs
 
-    if op == "window_attention":
+    if op in ("window_attention", "linear"):
         return {}
+    if op in ("rms_norm", "add_rms_norm"):
+        return {"transformers": _norm(op, tensors)}
+    if op == "silu_and_mul":
+        gate, up = (part.contiguous() for part in tensors["gate_up"].chunk(2, dim=-1))
+        return {"transformers": lambda: F.silu(gate) * up}
     config = vision_config(VisionConfig.of("7b"))
     if op == "patch_embed":
         embed = theirs.Qwen2_5_VisionPatchEmbed(embed_dim=config.hidden_size)
@@ -62,15 +83,9 @@ def transformers_operator(op: str, tensors: dict[str, Tensor]) -> dict[str, Call
         pixels, index = tensors["pixels"], tensors["row_index"].long()
         return {"transformers": lambda: embed(pixels)[index]}
     cos, sin = (torch.cat((tensors[name],) * 2, dim=-1) for name in ("cos", "sin"))
-    qkv = tensors["qkv"]
     if op == "rotary_qkv":
-
-        def rotary() -> tuple[Tensor, Tensor, Tensor]:
-            q, k, v = qkv.view(len(qkv), 3, config.num_heads, -1).permute(1, 0, 2, 3).unbind(0)
-            return (*theirs.apply_rotary_pos_emb_vision(q, k, cos, sin), v)
-
-        return {"transformers": rotary}
-    ends = tensors["cu_seqlens"]
+        return {"transformers": _rotary(tensors["qkv"], cos, sin, config.num_heads)}
+    qkv, ends = tensors["qkv"], tensors["cu_seqlens"]
     found: dict[str, Callable[[], Any]] = {}
     for name in IMPLEMENTATIONS:
         if name == "eager" and eager_bytes(ends, config.num_heads) > LARGEST_SCORES:
@@ -78,6 +93,33 @@ def transformers_operator(op: str, tensors: dict[str, Tensor]) -> dict[str, Call
         attention = _attention(config, name)
         found[f"transformers {name}"] = partial(attention, qkv, cu_seqlens=ends, position_embeddings=(cos, sin))
     return found
+
+
+def _rotary(qkv: Tensor, cos: Tensor, sin: Tensor, heads: int) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
+    from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as theirs
+
+    def rotary() -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = qkv.view(len(qkv), 3, heads, -1).permute(1, 0, 2, 3).unbind(0)
+        return (*theirs.apply_rotary_pos_emb_vision(q, k, cos, sin), v)
+
+    return rotary
+
+
+def _norm(op: str, tensors: dict[str, Tensor]) -> Callable[[], Any]:
+    from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as theirs
+
+    with torch.device("meta"):
+        block: Any = theirs.Qwen2_5_VLVisionBlock(vision_config(VisionConfig.of("7b")))
+    norm: Any = type(block.norm1)(tensors["weight"].shape[0], eps=1e-6)
+    norm.weight = nn.Parameter(tensors["weight"], requires_grad=False)
+    if op == "rms_norm":
+        return partial(norm, tensors["x"])
+
+    def add_and_norm() -> tuple[Tensor, Tensor]:
+        total = tensors["x"] + tensors["residual"]
+        return norm(total), total
+
+    return add_and_norm
 
 
 def eager_bytes(cu_seqlens: Tensor, heads: int) -> int:

@@ -191,15 +191,10 @@ class Runner(Timed):
 Way = Callable[[Tensor, Tensor | None], Callable[[Tensor], Tensor]]  # of weight and bias
 
 
-def _packed(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight)
-    return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
-
-
 WAYS: dict[str, Way] = {
     "torch": lambda weight, bias: lambda x: F.linear(x, weight, bias),
     "ours": lambda weight, bias: lambda x: ops.linear(x, weight, bias),
-    "oneDNN, packed": _packed,
+    "oneDNN, packed": peers.pack,
 }
 # A way that takes this many times the best one's time on FEW_ROWS is not tried on all of them.
 FEW_ROWS, HOPELESS = 256, 2.0

@@ -43,6 +43,21 @@ def patch_embed(tokens: int, inputs: int, hidden: int, size: int, pixel_size: in
     return Work(product.flops, product.bytes + tokens * inputs * (pixel_size - size))
 
 
+def rms_norm(tokens: int, hidden: int, size: int) -> Work:
+    """A square, a sum and two products for each number of x [tokens, hidden]; x and the weight in, the result out."""
+    return Work(4.0 * tokens * hidden, (2 * tokens + 1) * hidden * size)
+
+
+def add_rms_norm(tokens: int, hidden: int, size: int) -> Work:
+    """One more sum; two inputs, two results."""
+    return Work(5.0 * tokens * hidden, (4 * tokens + 1) * hidden * size)
+
+
+def silu_and_mul(tokens: int, wide: int, size: int) -> Work:
+    """A sum, a quotient, a product and an exponential for each of tokens x wide results, from twice as many numbers."""
+    return Work(3.0 * tokens * wide, 3 * tokens * wide * size, tokens * wide)
+
+
 Gemm = tuple[int, int, int]  # rows, inputs, outputs
 
 

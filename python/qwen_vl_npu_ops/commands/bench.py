@@ -22,6 +22,9 @@ from .machine import machine, versions
 from .npu_check import missing_npu
 from .options import DTYPES
 
+# Of the environment, what speed can depend on.
+VARIABLES = ("GLIBC_TUNABLES", "LD_PRELOAD", "OMP_NUM_THREADS", "QWEN_VL_NPU_OPS_ISA", "QWEN_VL_NPU_OPS_LINEAR")
+
 SIM_NOTE = "times are estimates of the simulator's model, without the launch; the bound is what no kernel can beat"
 VIRTUAL_NOTE = "this NPU is virtual, its kernels run on the host: times mean nothing"
 GEMM_NOTE = "GEMMs alone: the tower's, with its own weights, each by the fastest way here; x GEMMs: time over theirs"
@@ -85,9 +88,10 @@ class OpsRequest(Request):
 
 def run_ops(request: OpsRequest) -> Report:
     """Every operator that is asked for, on every batch, at every dtype. Raises ValueError naming a wrong option."""
+    known = operators.OPERATORS if request.device == "cpu" else operators.KERNELS
     for name in request.operators:
-        if name not in operators.OPERATORS:
-            raise ValueError(f"OPERATOR: expected one of {', '.join(operators.OPERATORS)}, got {name!r}")
+        if name not in known:
+            raise ValueError(f"OPERATOR: expected one of {', '.join(known)} on {request.device}, got {name!r}")
     if request.device == "sim":
         _check_chip(request.chip)
     batches, kinds = request.batches(), request.kinds()
@@ -98,7 +102,7 @@ def run_ops(request: OpsRequest) -> Report:
         lines: list[Line] = []
         for batch in batches:
             for dtype in kinds.values():
-                for case in operators.cases(batch, dtype, request.windows, request.operators or operators.OPERATORS):
+                for case in operators.cases(batch, dtype, request.windows, request.operators or known):
                     lines += _compare(case, request, measured)
         settings = {
             **_settings(request, batches),
@@ -134,8 +138,8 @@ def run_tower(request: TowerRequest) -> Report:
     whole = operators.SIZES
     config = whole if request.layers is None else towers.shallow(whole, request.layers)
     for name in request.peers:
-        if name not in peers.IMPLEMENTATIONS:
-            raise ValueError(f"--peer: expected one of {', '.join(peers.IMPLEMENTATIONS)}, got {name!r}")
+        if name not in (*peers.IMPLEMENTATIONS, "none"):
+            raise ValueError(f"--peer: expected one of {', '.join(peers.IMPLEMENTATIONS)}, none, got {name!r}")
     if request.device == "sim":
         _check_chip(request.chip)
     batches, kinds = request.batches(), request.kinds()
@@ -165,9 +169,10 @@ def run_tower(request: TowerRequest) -> Report:
 
 def _tower_options(request: TowerRequest) -> compare_towers.Options:
     installed = peers.have_transformers()
+    wanted = request.peers or peers.IMPLEMENTATIONS
     return compare_towers.Options(
         device=request.device,
-        implementations=(request.peers or peers.IMPLEMENTATIONS) if installed else (),
+        implementations=[name for name in wanted if name != "none" and installed],
         compiled=request.compiled and installed,
         rounds=request.rounds,
         check=request.check,
@@ -243,7 +248,13 @@ def _report(
     notes: list[str],
     stages: Sequence[Stage] = (),
 ) -> Report:
-    here = {**machine(), "instruction_set": live_isa(), "instruction_sets": ops.available_cpu_isas()}
+    environment = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    here = {
+        **machine(),
+        "environment": environment,
+        "instruction_set": live_isa(),
+        "instruction_sets": ops.available_cpu_isas(),
+    }
     kept = [line.timing for line in lines if line.timing is not None]
     dropped = sum(line.timing.dropped for line in lines if line.ours and line.timing is not None)
     if device != "sim" and kept:

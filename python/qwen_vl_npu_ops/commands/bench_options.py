@@ -124,7 +124,7 @@ def tower_command(
         int | None, typer.Option(help="Run fewer layers; ratios and stages are scaled to all. [default: all 32]")
     ] = None,
     peer: Annotated[
-        list[str] | None, typer.Option(metavar="sdpa|eager", help="transformers' attention. [default: both]")
+        list[str] | None, typer.Option(metavar="sdpa|eager|none", help="transformers' attention. [default: both]")
     ] = None,
     threads: Threads = None,
     rounds: Rounds = 3,

@@ -19,6 +19,7 @@ def print_report(report: Report, console: Console) -> None:
     console.print(
         f"{here['cpu']}, {here['threads']} of {here['cores']} cores, {here['instruction_set']}",
         versions_shown,
+        *(f"{name}={value}" for name, value in here["environment"].items()),
         sep="\n",
         highlight=False,
         soft_wrap=True,
