@@ -55,18 +55,28 @@ def fused(name: str, dtype: torch.dtype, max_blocks: int = 1, **case) -> Scenari
     return Scenario(name, "rotary_window_attention", lambda: Rotary(**case).make_attention(dtype), max_blocks)
 
 
+def patches(
+    name: str, max_blocks: int, *, rows: int, columns: int, hidden: int, dtype=torch.bfloat16, index=False, **options
+) -> Scenario:
+    """With `index`, row 0 moves to the end and out of range."""
+
+    def make() -> dict:
+        picked = torch.arange(1, rows + 1) if index else None
+        return make_patches(rows, columns, hidden, dtype, bias=True, index=picked, **options)
+
+    return Scenario(f"patch_embed {name}", "patch_embed", make, max_blocks)
+
+
 SCENARIOS = [
     rotary("by halves", torch.bfloat16, lengths=(44,)),
     rotary("interleaved", torch.float16, lengths=(26,), interleaved=True, out_head_dim=96),
     rotary("by index", torch.float16, lengths=(26,), head_dim=72, out_head_dim=80, table_dtype=None),
     rotary("in float32", torch.float32, lengths=(22,), out_head_dim=96),
-    Scenario(
-        "patch_embed",
-        "patch_embed",
-        lambda: make_patches(
-            200, 100, 40, torch.bfloat16, pixel_dtype=torch.float32, bias=True, index=torch.arange(1, 201)
-        ),
-    ),
+    patches("gathered", 2, rows=200, columns=100, hidden=40, pixel_dtype=torch.float32, index=True),
+    patches("in float32", 1, rows=60, columns=1100, hidden=40, dtype=torch.float32),
+    patches("streamed weights", 1, rows=40, columns=17000, hidden=16),
+    patches("wide", 1, rows=20, columns=30, hidden=1500),
+    patches("several rounds", 1, rows=1800, columns=200, hidden=1280),
     window("short segments", torch.bfloat16, lengths=(17, 30, 40, 33, 64), heads=4),
     window("long segments", torch.float16, lengths=(1100, 150), heads=1, head_dim=32, opposed=8.0),
     window("full slots", torch.bfloat16, lengths=(1024,), heads=1, head_dim=128),

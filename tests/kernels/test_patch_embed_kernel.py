@@ -44,7 +44,8 @@ class Embed:
 
 
 # What the kernel treats apart: rows that start off a block, one or two tiles, a chunk of one block, weights that stay
-# in L1 and those that stream, more tasks than cores, rows too long for UB.
+# in L1 and those that stream, more tasks than cores, more rounds than the vector cores may be ahead, rows too long for
+# UB.
 CASES = {
     "patches": Embed(100, 1176, 96),
     "patches in window order": Embed(130, 1176, 80, bias=False, index=torch.int64, cast=True),
@@ -58,6 +59,7 @@ CASES = {
     "every other row aligned, odd hidden": Embed(33, 24, 17, index=torch.int64),
     "short k": Embed(500, 5, 200),
     "wide": Embed(20, 30, 5000, bias=True),
+    "several rounds": Embed(700, 40, 2560),
     "long k": Embed(18, 30011, 20, cast=True),
     "no rows": Embed(0, 16, 16),
     "no rows picked": Embed(9, 16, 16, index=torch.int64, picked=0),
@@ -145,6 +147,24 @@ def test_rows_of_an_invalid_index_are_nan(dtype, cast, index):
     good = [i for i in range(60) if i not in bad]
     assert got[list(bad)].isnan().all()
     same_bits((got[good],), (want[good],))
+
+
+@pytest.mark.parametrize("index", [torch.int32, torch.int64])
+def test_an_index_may_run_past_both_ends(index):
+    arguments = Embed(60, 70, 40, cast=True).make(torch.bfloat16)
+    (want,) = on_chip("patch_embed", arguments)
+    (got,) = on_chip("patch_embed", {**arguments, "row_index": torch.arange(-3, 65).to(index)})
+    same_bits((got[3:63],), (want,))
+    assert got[:3].isnan().all()
+    assert got[63:].isnan().all()
+
+
+def test_rows_of_pixels_may_overlap():
+    arguments = Embed(40, 70, 40).make(torch.bfloat16)
+    for stride in (0, 3):
+        arguments["pixels"] = torch.randn(200, generator=seeded()).bfloat16().as_strided((40, 70), (stride, 1))
+        got = on_chip("patch_embed", arguments)
+        same_bits(got, on_chip("patch_embed", {**arguments, "pixels": arguments["pixels"].contiguous()}))
 
 
 def test_every_index_is_invalid_without_rows():

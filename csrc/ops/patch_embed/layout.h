@@ -11,8 +11,8 @@
 constexpr uint32_t PATCH_EMBED_SIDE = 16;          // rows or columns of the result in a block
 constexpr uint32_t PATCH_EMBED_BLOCK = 32;         // bytes of k in a block
 constexpr uint32_t PATCH_EMBED_FRACTAL = 16 * 32;  // bytes
-constexpr uint32_t PATCH_EMBED_AHEAD = 2;   // rounds that the vector cores may be ahead of their cube core
-constexpr uint16_t PATCH_EMBED_PACKED = 0;  // all vector cores have packed a part or a round
+constexpr uint32_t PATCH_EMBED_AHEAD = 1;   // rounds that the vector cores may be ahead of their cube core
+constexpr uint16_t PATCH_EMBED_PACKED = 0;  // all vector cores have packed a part
 constexpr uint16_t PATCH_EMBED_READY = 1;   // as above, told to the cube core
 constexpr uint16_t PATCH_EMBED_NEXT = 2;    // the vector cores may pack another round
 constexpr uint8_t PATCH_EMBED_ALL_VECTORS = 0;  // modes of cross-core flags
@@ -63,4 +63,15 @@ __aicore__ inline uint64_t PatchEmbedOffset(const PatchEmbedTiling& tiling, cons
 // The first block of k in a chunk.
 __aicore__ inline uint32_t PatchEmbedChunk(const PatchEmbedTiling& tiling, uint32_t chunk) {
   return PatchEmbedCut(tiling.kBlocks, tiling.chunks, chunk);
+}
+
+// The parts of whole chunks that a round is handed over in. The cube cores wait for the first rounds; the
+// others are ready before they come to them, and packed in longer bursts.
+__aicore__ inline uint32_t PatchEmbedParts(const PatchEmbedTiling& tiling, uint32_t round) {
+  return round < tiling.parts ? tiling.parts / (round + 1) : 1;
+}
+
+// The first chunk of a part.
+__aicore__ inline uint32_t PatchEmbedPart(const PatchEmbedTiling& tiling, uint32_t round, uint32_t part) {
+  return PatchEmbedCut(tiling.chunks, PatchEmbedParts(tiling, round), part);
 }

@@ -109,6 +109,7 @@ class PatchEmbedMultiply {
   __aicore__ inline void RunTask(uint32_t group, uint32_t segment) {
     group_ = PatchEmbedGroup(tiling_, group);
     segment_ = segment;
+    part_ = 0;
     columns_ = PatchEmbedMin(group_.rows, tiling_.hidden - group_.first);
     const uint32_t steps = tiling_.rounds * tiling_.chunks;
     if (hasTable_) {
@@ -130,18 +131,25 @@ class PatchEmbedMultiply {
     }
   }
 
-  // Chunk `step` of the task: its rows, and weights unless they are there already.
+  // Chunk `step` of the task: its rows, and weights unless they are there already. Weights that stay come
+  // with the first round, a part at a time as long rows load faster, and need not wait for the vector cores.
   __aicore__ inline void LoadChunk(uint32_t step) {
     const uint32_t slot = (slot_ + step) % SLOTS;
     const uint32_t chunk = step % tiling_.chunks;
     const uint32_t round = step / tiling_.chunks;
-    WaitForChunk(step);
+    const uint32_t part = PatchEmbedPartOf(tiling_.chunks, PatchEmbedParts(tiling_, round), chunk);
+    if (chunk == PatchEmbedPart(tiling_, round, part)) {
+      if (tiling_.resident && round == 0) {
+        LoadWeights(chunk, PatchEmbedPart(tiling_, round, part + 1), slot);
+      }
+      WaitForPart();
+    }
     if (step == 0 && hasTable_) {
       AscendC::DataCopy(bias1_.Get<float>(), biasGm_[group_.first], group_.rows);
     }
     AscendC::WaitFlag<AscendC::HardEvent::MTE1_MTE2>(slot);
-    if (round == 0 || !tiling_.resident) {
-      LoadWeights(chunk, weight1_.Get<T>()[WeightOffset(chunk, slot)]);
+    if (!tiling_.resident) {
+      LoadWeights(chunk, chunk + 1, slot);
     }
     const PatchEmbedPanel pair = PatchEmbedPair(tiling_, segment_, round);
     AscendC::DataCopy(rows1_.Get<T>()[slot * tiling_.rowBytes / sizeof(T)],
@@ -153,10 +161,12 @@ class PatchEmbedMultiply {
     }
   }
 
-  // Where every other row starts on 32 bytes, those are loaded apart from the rest, which are slower.
-  __aicore__ inline void LoadWeights(uint32_t chunk, const AscendC::LocalTensor<T>& dst) {
+  // The group's weights of chunks [chunk, end). Where every other row starts on 32 bytes, those are loaded
+  // apart from the rest, which are slower.
+  __aicore__ inline void LoadWeights(uint32_t chunk, uint32_t end, uint32_t slot) {
     const uint32_t begin = ChunkBegin(chunk) * PER_BLOCK;
-    const uint32_t length = PatchEmbedMin(ChunkBlocks(chunk) * PER_BLOCK, tiling_.k - begin);
+    const uint32_t length = PatchEmbedMin(ChunkBegin(end) * PER_BLOCK, tiling_.k) - begin;
+    const AscendC::LocalTensor<T> dst = weight1_.Get<T>()[WeightOffset(chunk, slot)];
     const AscendC::GlobalTensor<T> src = weightGm_[static_cast<uint64_t>(group_.first) * tiling_.k + begin];
     if (tiling_.everyOther) {
       CopyNd2Nz(dst, src, (columns_ + 1) / 2, length, 2);
@@ -199,14 +209,12 @@ class PatchEmbedMultiply {
     }
   }
 
-  // Until all vector cores have packed chunk `step`.
-  __aicore__ inline void WaitForChunk(uint32_t step) {
-    const uint32_t round = step / tiling_.chunks;
-    const uint32_t part = PatchEmbedPartOf(tiling_.chunks, tiling_.parts, step % tiling_.chunks);
-    const uint32_t wanted = round == 0 ? part + 1 : tiling_.parts + round;
-    while (ready_ < wanted) {
+  // Until all vector cores have packed the task's next part.
+  __aicore__ inline void WaitForPart() {
+    ++part_;
+    if (ready_ < part_) {
       AscendC::CrossCoreWaitFlag(PATCH_EMBED_READY);
-      ++ready_;
+      ready_ = part_;
     }
   }
 
@@ -219,45 +227,56 @@ class PatchEmbedMultiply {
     if (step == 0 && hasTable_) {
       AscendC::DataCopy(biasTable_.Get<float>(), bias1_.Get<float>(), group_.rows);
     }
-    const uint32_t firstTile = AscendC::AlignUp(pair_.rows / 2, PATCH_EMBED_SIDE);
-    MultiplyTile(slot, chunk, {0, 0, firstTile});
-    if (firstTile < pair_.rows) {
-      MultiplyTile(slot, chunk, {1, firstTile, pair_.rows - firstTile});
-    }
+    MultiplyPair(slot, chunk);
     AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(slot);
     if (chunk == 0 && round == tiling_.rounds - 1 && hasTable_) {
       AscendC::SetFlag<AscendC::HardEvent::M_MTE2>(TABLE_FREE);
     }
   }
 
-  // A chunk's part of a tile, in two halves of k. The weights of a half serve both tiles.
-  __aicore__ inline void MultiplyTile(uint32_t slot, uint32_t chunk, const Tile& tile) {
-    const bool sumBegins = chunk % tiling_.sumChunks == 0;
-    const bool sumEnds = (chunk + 1) % tiling_.sumChunks == 0 || chunk == tiling_.chunks - 1;
-    const uint32_t firstHalf = (ChunkBlocks(chunk) + 1) / 2;
-    if (sumBegins) {
+  // A chunk's part of both tiles, in two halves of k. The weights of a half serve both tiles. They take
+  // turns, so that L0B has time to fill; but where a sum begins or ends one goes first, so that it is written
+  // out while the other keeps the cube busy.
+  __aicore__ inline void MultiplyPair(uint32_t slot, uint32_t chunk) {
+    const uint32_t firstRows = AscendC::AlignUp(pair_.rows / 2, PATCH_EMBED_SIDE);
+    const Tile tiles[2] = {{0, 0, firstRows}, {1, firstRows, pair_.rows - firstRows}};
+    const bool apart = SumBegins(chunk) || SumEnds(chunk);
+    for (uint32_t i = 0; i < 4; ++i) {
+      const Tile& tile = tiles[apart ? i / 2 : i % 2];
+      if (tile.rows > 0) {
+        MultiplyHalf(slot, chunk, tile, apart ? i % 2 : i / 2);
+      }
+    }
+  }
+
+  __aicore__ inline bool SumBegins(uint32_t chunk) { return chunk % tiling_.sumChunks == 0; }
+  __aicore__ inline bool SumEnds(uint32_t chunk) {
+    return (chunk + 1) % tiling_.sumChunks == 0 || chunk == tiling_.chunks - 1;
+  }
+
+  __aicore__ inline void MultiplyHalf(uint32_t slot, uint32_t chunk, const Tile& tile, uint32_t h) {
+    const uint32_t begin = PatchEmbedCut(ChunkBlocks(chunk), 2, h);
+    const uint32_t depth = PatchEmbedCut(ChunkBlocks(chunk), 2, h + 1) - begin;
+    const bool begins = SumBegins(chunk) && begin == 0;
+    if (depth == 0) {
+      return;
+    }
+    if (begins) {
       AscendC::WaitFlag<AscendC::HardEvent::FIX_M>(tile.half);
     }
-    for (uint32_t h = 0; h < 2; ++h) {
-      const uint32_t begin = h * firstHalf;
-      const uint32_t depth = h == 0 ? firstHalf : ChunkBlocks(chunk) - firstHalf;
-      if (depth == 0) {
-        continue;
-      }
-      LoadRows(slot, tile, begin, depth);
-      if (tile.row == 0) {
-        LoadWeightHalf(h, WeightOffset(chunk, slot) + begin * group_.rows * PER_BLOCK, depth);
-      }
-      AscendC::SetFlag<AscendC::HardEvent::MTE1_M>(rowSlot_);
-      AscendC::WaitFlag<AscendC::HardEvent::MTE1_M>(rowSlot_);
-      Accumulate(tile, h, depth, sumBegins && h == 0, chunk == 0 && hasTable_);
-      AscendC::SetFlag<AscendC::HardEvent::M_MTE1>(ROWS_FREE + rowSlot_);
-      if (tile.row + tile.rows == pair_.rows) {
-        AscendC::SetFlag<AscendC::HardEvent::M_MTE1>(WEIGHT_FREE + h);
-      }
-      rowSlot_ = (rowSlot_ + 1) % ROW_SLOTS;
+    LoadRows(slot, tile, begin, depth);
+    if (tile.row == 0) {
+      LoadWeightHalf(h, WeightOffset(chunk, slot) + begin * group_.rows * PER_BLOCK, depth);
     }
-    if (sumEnds) {
+    AscendC::SetFlag<AscendC::HardEvent::MTE1_M>(rowSlot_);
+    AscendC::WaitFlag<AscendC::HardEvent::MTE1_M>(rowSlot_);
+    Accumulate(tile, h, depth, begins, chunk == 0 && hasTable_);
+    AscendC::SetFlag<AscendC::HardEvent::M_MTE1>(ROWS_FREE + rowSlot_);
+    if (tile.row + tile.rows == pair_.rows) {
+      AscendC::SetFlag<AscendC::HardEvent::M_MTE1>(WEIGHT_FREE + h);
+    }
+    rowSlot_ = (rowSlot_ + 1) % ROW_SLOTS;
+    if (h == 1 && SumEnds(chunk)) {
       Store(tile, chunk >= tiling_.sumChunks || (tiling_.hasBias && !hasTable_));
     }
   }
@@ -345,7 +364,7 @@ class PatchEmbedMultiply {
   AscendC::TBuf<AscendC::TPosition::CO1> result_;
   PatchEmbedTiling tiling_;
   bool hasTable_;                             // of bias; a result of floats holds it from the start
-  uint32_t ready_ = 0;                        // parts and rounds that have been handed over
+  uint32_t ready_ = 0;                        // parts that have been handed over, of all rounds
   uint32_t allowed_ = PATCH_EMBED_AHEAD + 1;  // rounds that the vector cores may pack
   uint32_t slot_ = 0;                         // of rows in L1, at a task's first step
   uint32_t rowSlot_ = 0;                      // in L0A
@@ -354,4 +373,5 @@ class PatchEmbedMultiply {
   PatchEmbedPanel pair_;
   uint32_t segment_;
   uint32_t columns_;
+  uint32_t part_;  // parts of its rows so far, of all rounds
 };

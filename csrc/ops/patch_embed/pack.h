@@ -25,7 +25,7 @@ struct PatchEmbedBits<bfloat16_t> {
   static constexpr uint16_t NOT_A_NUMBER = 0x7FC0;
 };
 
-// One vector core's share. All vector cores split every round evenly, in strips of half a fractal's rows.
+// One vector core's share. All vector cores split every round evenly.
 template <typename P, typename T>
 class PatchEmbedPack {
  public:
@@ -50,28 +50,31 @@ class PatchEmbedPack {
   }
 
   __aicore__ inline void Process() {
-    FetchWeights();
     if (tiling_.hasBias && !IS_FLOAT) {
       WidenBias();
     }
-    for (uint32_t part = 0; part < tiling_.parts; ++part) {
-      const uint32_t begin = PatchEmbedChunk(tiling_, PatchEmbedCut(tiling_.chunks, tiling_.parts, part));
-      const uint32_t end = PatchEmbedChunk(tiling_, PatchEmbedCut(tiling_.chunks, tiling_.parts, part + 1));
-      PackRound(0, begin, end);
-    }
-    for (uint32_t round = 1; round < tiling_.rounds; ++round) {
+    for (uint32_t round = 0; round < tiling_.rounds; ++round) {
       if (round > PATCH_EMBED_AHEAD) {
         HandOver();
         AscendC::CrossCoreWaitFlag(PATCH_EMBED_NEXT);
       }
-      PackRound(round, 0, tiling_.kBlocks);
+      for (uint32_t part = 0; part < PatchEmbedParts(tiling_, round); ++part) {
+        if (round == 0 && part == FETCH_BEFORE) {
+          FetchWeights();
+        }
+        PackPart(round, PatchEmbedChunk(tiling_, PatchEmbedPart(tiling_, round, part)),
+                 PatchEmbedChunk(tiling_, PatchEmbedPart(tiling_, round, part + 1)));
+      }
     }
     HandOver();
   }
 
  private:
   static constexpr uint32_t SLOTS = 2;
-  static constexpr uint32_t STRIP = 8;  // rows
+  static constexpr uint32_t UNIT = 4;  // rows, of which a block of k is a line of L2
+  static constexpr int64_t NO_ROW = -1;
+  static constexpr uint64_t MAX_GAP = UINT32_MAX;  // bytes between the bursts of a copy
+  static constexpr uint32_t FETCH_BEFORE = 2;      // the cube cores load the weights of parts 0 and 1 by then
   static constexpr uint32_t PER_BLOCK = PATCH_EMBED_BLOCK / sizeof(T);
   static constexpr uint32_t PIXELS_PER_BLOCK = PATCH_EMBED_BLOCK / sizeof(P);
   static constexpr uint32_t LANES = 256 / sizeof(P);  // of a repeat
@@ -91,6 +94,7 @@ class PatchEmbedPack {
       inQueue_.EnQue(in);
       in = inQueue_.template DeQue<T>();
       inQueue_.FreeTensor(in);  // nobody reads it
+      HandOver();
       at += count;
     }
   }
@@ -120,13 +124,13 @@ class PatchEmbedPack {
   }
 
   // Blocks [begin, end) of k of a round's pairs.
-  __aicore__ inline void PackRound(uint32_t round, uint32_t begin, uint32_t end) {
-    uint32_t strips = 0;
+  __aicore__ inline void PackPart(uint32_t round, uint32_t begin, uint32_t end) {
+    uint32_t units = 0;
     for (uint32_t segment = 0; segment < tiling_.segments; ++segment) {
-      strips += PatchEmbedPair(tiling_, segment, round).rows / STRIP;
+      units += PatchEmbedPair(tiling_, segment, round).rows / UNIT;
     }
-    first_ = PatchEmbedCut(strips, cores_, core_);
-    last_ = PatchEmbedCut(strips, cores_, core_ + 1);
+    first_ = PatchEmbedCut(units, cores_, core_);
+    last_ = PatchEmbedCut(units, cores_, core_ + 1);
     passed_ = 0;
     for (uint32_t segment = 0; segment < tiling_.segments; ++segment) {
       const PatchEmbedPanel pair = PatchEmbedPair(tiling_, segment, round);
@@ -153,11 +157,11 @@ class PatchEmbedPack {
 
   // This core's rows of the next panel.
   __aicore__ inline PatchEmbedPanel Share(const PatchEmbedPanel& panel) {
-    const uint32_t strips = panel.rows / STRIP;
-    const uint32_t begin = first_ > passed_ ? PatchEmbedMin(first_ - passed_, strips) : 0;
-    const uint32_t end = last_ > passed_ ? PatchEmbedMin(last_ - passed_, strips) : 0;
-    passed_ += strips;
-    return {panel.first + begin * STRIP, (end - begin) * STRIP};
+    const uint32_t units = panel.rows / UNIT;
+    const uint32_t begin = first_ > passed_ ? PatchEmbedMin(first_ - passed_, units) : 0;
+    const uint32_t end = last_ > passed_ ? PatchEmbedMin(last_ - passed_, units) : 0;
+    passed_ += units;
+    return {panel.first + begin * UNIT, (end - begin) * UNIT};
   }
 
   // Puts the bias into rows [first, stop) of a result of floats, to which the cube cores add their sums.
@@ -184,30 +188,42 @@ class PatchEmbedPack {
   // Blocks [begin, end) of k of some rows of a panel, strip by strip, in pieces that fit UB.
   __aicore__ inline void Pack(const PatchEmbedPanel& panel, const PatchEmbedPanel& mine, uint32_t begin,
                               uint32_t end) {
-    for (uint32_t row = mine.first; row < mine.first + mine.rows; row += STRIP) {
+    const uint32_t stop = mine.first + mine.rows;
+    for (uint32_t row = mine.first, rows = 0; row < stop; row += rows) {
+      rows = PatchEmbedMin(PATCH_EMBED_STRIP - row % PATCH_EMBED_STRIP, stop - row);
       for (uint32_t block = begin; block < end; block += tiling_.stripBlocks) {
         const uint32_t blocks = PatchEmbedMin(end - block, tiling_.stripBlocks);
         const uint32_t columns = PatchEmbedMin(tiling_.k - block * PER_BLOCK, blocks * PER_BLOCK);
-        CopyIn(row, block * PER_BLOCK, columns);
-        Arrange(columns, blocks);
-        const uint64_t to = PatchEmbedOffset(tiling_, panel, block) + row - panel.first;
-        CopyOut(rowsGm_[to * PER_BLOCK], blocks, panel.rows);
+        CopyIn(row, rows, block * PER_BLOCK, columns);
         HandOver();
+        Arrange(rows, columns, blocks);
+        const uint64_t to = PatchEmbedOffset(tiling_, panel, block) + row - panel.first;
+        CopyOut(rowsGm_[to * PER_BLOCK], rows, blocks, panel.rows);
       }
     }
   }
 
-  // Loads the rows of a strip that exist and remembers which do not. They end in zeros, up to a block.
-  __aicore__ inline void CopyIn(uint32_t first, uint32_t column, uint32_t columns) {
+  // Loads the rows of a strip that exist and remembers which do not. They end in zeros, up to a block. Rows
+  // that follow each other in pixels come in one copy.
+  __aicore__ inline void CopyIn(uint32_t first, uint32_t rows, uint32_t column, uint32_t columns) {
     AscendC::LocalTensor<P> in = inQueue_.template AllocTensor<P>();
     const uint32_t pitch = AscendC::AlignUp(columns, PIXELS_PER_BLOCK);
     const AscendC::DataCopyPadExtParams<P> zeros(true, 0, static_cast<uint8_t>(pitch - columns), P());
+    const uint32_t bytes = columns * sizeof(P);
+    const uint64_t gap = tiling_.pixelStride * sizeof(P) - bytes;
+    const uint32_t longest = gap <= MAX_GAP ? rows : 1;
     missing_ = 0;
-    for (uint32_t i = 0; i < STRIP; ++i) {
-      const int64_t source = SourceOf(first + i);
-      if (source >= 0 && static_cast<uint64_t>(source) < tiling_.pixelRows) {
-        AscendC::DataCopyPad(in[i * pitch], pixelsGm_[source * tiling_.pixelStride + column],
-                             Burst(columns * sizeof(P)), zeros);
+    int64_t next = SourceOf(first);
+    for (uint32_t i = 0, run = 0; i < rows; i += run) {
+      const int64_t source = next;
+      run = 0;
+      do {
+        ++run;
+        next = i + run < rows ? SourceOf(first + i + run) : NO_ROW;
+      } while (run < longest && Exists(source) && Exists(next) && next - source == run);
+      if (Exists(source)) {
+        const AscendC::DataCopyExtParams params(run, bytes, run > 1 ? static_cast<uint32_t>(gap) : 0, 0, 0);
+        AscendC::DataCopyPad(in[i * pitch], pixelsGm_[source * tiling_.pixelStride + column], params, zeros);
       } else {
         missing_ |= 1u << i;
       }
@@ -215,10 +231,14 @@ class PatchEmbedPack {
     inQueue_.EnQue(in);
   }
 
+  __aicore__ inline bool Exists(int64_t source) {
+    return source >= 0 && static_cast<uint64_t>(source) < tiling_.pixelRows;
+  }
+
   // The row of pixels that belongs to a row of the result, or any number outside of pixels.
   __aicore__ inline int64_t SourceOf(uint32_t row) {
     if (row >= tiling_.rows) {
-      return -1;
+      return NO_ROW;
     }
     if (tiling_.indexBytes == sizeof(int32_t)) {
       return narrowIndexGm_.GetValue(row);
@@ -231,37 +251,37 @@ class PatchEmbedPack {
 
   // Casts a strip and puts it into the order of a panel: block of k by block of k. Rows that do not exist
   // become NaN.
-  __aicore__ inline void Arrange(uint32_t columns, uint32_t blocks) {
+  __aicore__ inline void Arrange(uint32_t rows, uint32_t columns, uint32_t blocks) {
     AscendC::LocalTensor<P> in = inQueue_.template DeQue<P>();
     AscendC::LocalTensor<T> out = outQueue_.template AllocTensor<T>();
     const uint32_t pitch = AscendC::AlignUp(columns, PIXELS_PER_BLOCK);
-    FillMissing(in, pitch);
+    FillMissing(in, rows, pitch);
     if (!SAME_TYPE && pitch != blocks * PER_BLOCK) {
       // Cast leaves the second half of the last block alone.
       AscendC::LocalTensor<uint16_t> last =
-          out[(blocks - 1) * STRIP * PER_BLOCK].template ReinterpretCast<uint16_t>();
-      AscendC::Duplicate(last, static_cast<uint16_t>(0), STRIP * PER_BLOCK);
+          out[(blocks - 1) * rows * PER_BLOCK].template ReinterpretCast<uint16_t>();
+      AscendC::Duplicate(last, static_cast<uint16_t>(0), rows * PER_BLOCK);
     }
     AscendC::PipeBarrier<PIPE_V>();
     if constexpr (SAME_TYPE) {
-      const AscendC::CopyRepeatParams params(STRIP, 1, 1, static_cast<uint16_t>(pitch / PIXELS_PER_BLOCK));
+      const AscendC::CopyRepeatParams params(rows, 1, 1, static_cast<uint16_t>(pitch / PIXELS_PER_BLOCK));
       for (uint32_t i = 0; i < pitch; i += LANES) {
-        AscendC::Copy(out[i * STRIP], in[i], PatchEmbedMin(pitch - i, LANES), STRIP, params);
+        AscendC::Copy(out[i * rows], in[i], PatchEmbedMin(pitch - i, LANES), rows, params);
       }
     } else {
-      const AscendC::UnaryRepeatParams params(STRIP, 1, 1, static_cast<uint8_t>(pitch / PIXELS_PER_BLOCK));
+      const AscendC::UnaryRepeatParams params(rows, 1, 1, static_cast<uint8_t>(pitch / PIXELS_PER_BLOCK));
       for (uint32_t i = 0; i < pitch; i += LANES) {
-        AscendC::Cast(out[i * STRIP], in[i], AscendC::RoundMode::CAST_RINT, PatchEmbedMin(pitch - i, LANES),
-                      STRIP, params);
+        AscendC::Cast(out[i * rows], in[i], AscendC::RoundMode::CAST_RINT, PatchEmbedMin(pitch - i, LANES),
+                      rows, params);
       }
     }
     inQueue_.FreeTensor(in);
     outQueue_.EnQue(out);
   }
 
-  __aicore__ inline void FillMissing(const AscendC::LocalTensor<P>& in, uint32_t pitch) {
+  __aicore__ inline void FillMissing(const AscendC::LocalTensor<P>& in, uint32_t rows, uint32_t pitch) {
     using Bits = typename PatchEmbedBits<P>::Type;
-    for (uint32_t i = 0; i < STRIP; ++i) {
+    for (uint32_t i = 0; i < rows; ++i) {
       if (missing_ >> i & 1) {
         AscendC::Duplicate(in[i * pitch].template ReinterpretCast<Bits>(), PatchEmbedBits<P>::NOT_A_NUMBER,
                            pitch);
@@ -269,12 +289,13 @@ class PatchEmbedPack {
     }
   }
 
-  __aicore__ inline void CopyOut(const AscendC::GlobalTensor<T>& dst, uint32_t blocks, uint32_t panelRows) {
+  __aicore__ inline void CopyOut(const AscendC::GlobalTensor<T>& dst, uint32_t rows, uint32_t blocks,
+                                 uint32_t panelRows) {
     AscendC::LocalTensor<T> out = outQueue_.template DeQue<T>();
     AscendC::DataCopyParams params;
     params.blockCount = blocks;
-    params.blockLen = STRIP;
-    params.dstStride = panelRows - STRIP;
+    params.blockLen = rows;
+    params.dstStride = panelRows - rows;
     AscendC::DataCopy(dst, out, params);
     outQueue_.FreeTensor(out);
   }
@@ -296,10 +317,10 @@ class PatchEmbedPack {
   PatchEmbedTiling tiling_;
   uint32_t cores_;
   uint32_t core_;
-  // Of the round: this core's strips, and those of the panels so far.
+  // Of the round: this core's units, and those of the panels so far.
   uint32_t first_;
   uint32_t last_;
   uint32_t passed_;
-  bool packed_ = false;  // a part or a round, but not handed over
+  bool packed_ = false;  // a part, but not handed over
   uint32_t missing_;     // bit i: row i of the strip does not exist
 };

@@ -18,7 +18,6 @@ constexpr uint32_t kMaxStride = 65535;  // elements between the rows of an ND2NZ
 constexpr int64_t kMaxK = kMaxStride / kSide * kSide;
 constexpr int64_t kMaxSize = INT32_MAX / 2;  // rows of the result, and columns
 constexpr uint32_t kReserved = 8 * 1024;     // bytes of UB that CANN keeps unless told not to
-constexpr uint32_t kStrip = 8;               // rows that the vector cores pack at a time
 constexpr uint32_t kMaxParts = 4;            // a cross-core flag counts to 15
 constexpr uint32_t kFewBlocks = 4;           // of k in a chunk: below that the pipes' fixed costs show
 
@@ -26,6 +25,7 @@ constexpr uint32_t kFewBlocks = 4;           // of k in a chunk: below that the 
 constexpr double kToL1 = 128, kToL0A = 256, kToL0B = 128, kFromL0C = 68.7;
 constexpr double kMisaligned = 2;  // ND2NZ of rows that do not start on 32 bytes takes so many times as long
 constexpr double kCopy = 16.6;     // of a copy from GM, before its bytes
+constexpr double kBurst = 2.4;     // of a row of an ND2NZ, before its bytes
 constexpr double kLoad = 23.5;     // of a LoadData, before its bytes
 constexpr double kStep = 9;        // from one Mmad to the next
 constexpr double kHandoff = 1000;  // from a vector core's last store to the first Mmad
@@ -97,12 +97,11 @@ struct Problem {
   double hbm() const { return chip.hbm_achieved_gbps * 1000 / chip.mhz; }
   double to_l1() const { return std::min(kToL1, chip.l2_gbps * 1000 / chip.mhz / chip.cube_cores); }
 
-  // Until the weights are in L2 and the first part of the first round is packed.
+  // Until the first part of the first round is packed.
   double start(const Cut& cut) const {
     const double rows = std::min(row_blocks, cut.segments * 2 * cut.tile_blocks);
     const double packed = kCrooked * rows * (pixel_size + type_size) / type_size;
-    const double fractals = column_blocks + packed / std::min(cut.chunks, kMaxParts);
-    return fractals * k_blocks * kFractal / hbm() + kHandoff;
+    return packed / std::min(cut.chunks, kMaxParts) * k_blocks * kFractal / hbm() + kHandoff;
   }
 
   double cycles(const Cut& cut) const {
@@ -113,7 +112,8 @@ struct Problem {
     // Of a pair.
     const double multiply = m * n * k * (type_size == 4 ? 2 : 1) + 2 * half_chunks * kStep;
     const double to_l0 = n * k * kFractal / kToL0B + m * k * kFractal / kToL0A + 3 * half_chunks * kLoad;
-    const double weights = n * k * kFractal * weight_slowdown / to_l1() + half_chunks * kCopy;
+    const double weights =
+        n * k * kFractal * weight_slowdown / to_l1() + cut.chunks * (n * kSide * kBurst + 2 * kCopy);
     const double load = m * k * kFractal / to_l1() + half_chunks * kCopy;
     const double store = m * n * kSide * kSide * type_size / kFromL0C;
     const double first = std::max({multiply, to_l0, load + weights, store});
@@ -146,10 +146,10 @@ struct Problem {
 void choose_strip(PatchEmbedTiling& t, uint32_t pixel_size, uint32_t type_size, const Chip& chip) {
   const uint32_t room = (chip.ub - kReserved) / 2;  // two slots
   const uint32_t pixel_block = kBlock / type_size * pixel_size;
-  t.stripBlocks = std::min(t.kBlocks, room / (kStrip * (pixel_block + kBlock)));
+  t.stripBlocks = std::min(t.kBlocks, room / (PATCH_EMBED_STRIP * (pixel_block + kBlock)));
   // Weights come in their own type. At least 16 columns of bias as float.
-  t.inBytes = std::max(kStrip * t.stripBlocks * std::max(pixel_block, kBlock), kSide * 4);
-  t.outBytes = kStrip * t.stripBlocks * kBlock;
+  t.inBytes = std::max(PATCH_EMBED_STRIP * t.stripBlocks * std::max(pixel_block, kBlock), kSide * 4);
+  t.outBytes = PATCH_EMBED_STRIP * t.stripBlocks * kBlock;
   t.biasColumns = t.outBytes / 4 / kSide * kSide;
 }
 

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+constexpr uint32_t PATCH_EMBED_STRIP = 8;  // rows that a vector core packs at a time, at most
+
 // How patch_embed is cut: chosen by tile_patch_embed, read by the kernel. A block is 16 rows or columns of
 // the result, or 32 bytes of k: the sides of the cube core's fractals.
 struct PatchEmbedTiling {
@@ -34,8 +36,8 @@ struct PatchEmbedTiling {
 
   // Vector cores.
   uint32_t rounds;       // in which rows are packed: a pair of every segment each
-  uint32_t parts;        // of whole chunks, in which the first round is handed over
-  uint32_t stripBlocks;  // blocks of k of a strip of eight rows that fit UB
+  uint32_t parts;        // of whole chunks, that the first round is handed over in; later ones in fewer
+  uint32_t stripBlocks;  // blocks of k of a strip that fit UB
   uint32_t inBytes;      // of UB, for a strip as it comes; two slots, as the next
   uint32_t outBytes;     // for a strip as it leaves
   uint32_t biasColumns;  // columns of bias that fit a slot
