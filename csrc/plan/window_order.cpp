@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/checks.h"
+#include "common/memory.h"
 #include "common/parallel.h"
 
 namespace qwen_vl_npu_ops {
@@ -106,7 +107,8 @@ at::Tensor axial_rows(const at::Tensor& table, at::IntArrayRef grid_thw, int64_t
               c10::str("contiguous [positions, D/4] with at least ", longest * merge_size, " positions"),
               c10::str("shape ", table.sizes()));
   const int64_t width = table.size(1);
-  const at::Tensor rows = at::empty({total_units(frames) * merge_size * merge_size, 2 * width}, at::kFloat);
+  const at::Tensor rows =
+      empty_result({total_units(frames) * merge_size * merge_size, 2 * width}, at::kFloat);
   const float* from = table.const_data_ptr<float>();
   float* first = rows.mutable_data_ptr<float>();
   for_each_frame(frames, [&](const Frame& frame) {

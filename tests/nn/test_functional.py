@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from qwen_vl_npu_ops import nn
+from qwen_vl_npu_ops import _cpu_linear, nn
+from qwen_vl_npu_ops.nn.layers import MLP_ROWS, add_mlp, row_blocks
 from qwen_vl_npu_ops.plan import VisionPlan
 
 OURS = {"rms_norm", "add_rms_norm", "silu_and_mul"}
@@ -97,3 +98,47 @@ def test_gradients_and_autocast_are_torch_s():
     assert x.grad is not None
     with torch.autocast("cpu", torch.bfloat16):
         assert calls(lambda: (norm(x.detach()), nn.silu_and_mul(x.detach()))) == {}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("rows", [0, 1, 1535, 1536, 5000])
+def test_some_rows_of_an_mlp_at_a_time_have_the_bits_of_all_at_once(monkeypatch, dtype, rows):
+    monkeypatch.setattr(_cpu_linear, "preferred", lambda dtype: True)
+    torch.manual_seed(0)
+    mlp = nn.AscendQwen2_5_VisionMLP(40, 60, True).to(dtype)
+    x, total = torch.randn(2, rows, 40).to(dtype)
+    expected = total + mlp(x)
+    assert torch.equal(add_mlp(total.clone(), x, mlp), expected)
+
+
+def test_an_mlp_takes_some_rows_at_a_time(monkeypatch):
+    taken = []
+    mlp = nn.AscendQwen2_5_VisionMLP(40, 60, True)
+    forward = mlp.forward
+    monkeypatch.setattr(mlp, "forward", lambda x: taken.append(len(x)) or forward(x))
+    for rows in (1, MLP_ROWS, 4900):
+        taken.clear()
+        add_mlp(torch.zeros(rows, 40), torch.zeros(rows, 40), mlp)
+        assert taken == row_blocks(rows)
+        assert sum(taken) == rows
+        assert max(taken) <= 1.5 * MLP_ROWS
+
+
+@pytest.mark.parametrize("watched", ["mlp", "mlp.gate_up_proj", "norm2"])
+def test_what_somebody_listens_to_runs_once_on_all_rows(monkeypatch, block, arguments, watched):
+    monkeypatch.setattr("qwen_vl_npu_ops.nn.layers.MLP_ROWS", 16)
+    x, *rest = arguments
+    expected, seen = block(x, *rest), []
+    block.get_submodule(watched).register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    torch.testing.assert_close(block(x, *rest), expected)
+    [rows] = seen
+    assert len(rows) == len(x)
+    kept = rows.clone()
+    block(x, *rest)
+    assert torch.equal(rows, kept)
+
+
+def test_the_input_of_a_block_stays_as_it_is(block, arguments):
+    before = arguments[0].clone()
+    block(*arguments)
+    assert torch.equal(arguments[0], before)

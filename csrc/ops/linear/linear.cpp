@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "common/checks.h"
+#include "common/memory.h"
 #include "common/parallel.h"
 #include "cpu/kernels.h"
 
@@ -53,7 +54,7 @@ void run(LinearParams p, const at::Tensor& x, const at::Tensor& out) {
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
   check(x, weight, bias);
-  const at::Tensor out = at::empty({x.size(0), weight.size(0)}, x.options());
+  const at::Tensor out = empty_result({x.size(0), weight.size(0)}, x.options());
   LinearParams p{};
   p.weight = weight.const_data_ptr();
   p.bias = bias ? bias->const_data_ptr() : nullptr;

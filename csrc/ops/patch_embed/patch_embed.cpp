@@ -8,6 +8,7 @@
 #include <array>
 
 #include "common/checks.h"
+#include "common/memory.h"
 #include "common/parallel.h"
 #include "cpu/kernels.h"
 #include "npu/back_end.h"
@@ -156,7 +157,7 @@ void run(const PatchEmbed& e, const at::Tensor& out) {
 at::Tensor patch_embed(const at::Tensor& pixels, const at::Tensor& weight,
                        const std::optional<at::Tensor>& bias, const std::optional<at::Tensor>& row_index) {
   const PatchEmbed e = checked(pixels, weight, bias, row_index);
-  const at::Tensor out = at::empty({e.out_rows, e.weight.size(0)}, weight.options());
+  const at::Tensor out = empty_result({e.out_rows, e.weight.size(0)}, weight.options());
   run(e, out);
   return out;
 }

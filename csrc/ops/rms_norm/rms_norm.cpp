@@ -1,12 +1,12 @@
 #include "ops/rms_norm/rms_norm.h"
 
-#include <ATen/Functions.h>
 #include <torch/library.h>
 
 #include <cmath>
 #include <tuple>
 
 #include "common/checks.h"
+#include "common/memory.h"
 #include "common/parallel.h"
 #include "cpu/kernels.h"
 
@@ -41,7 +41,7 @@ void run(const RmsNormParams& p) {
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   RmsNormParams p = checked_params("rms_norm", x, weight, eps);
-  const at::Tensor out = at::empty(x.sizes(), x.options());
+  const at::Tensor out = empty_result(x.sizes(), x.options());
   p.out = out.mutable_data_ptr();
   run(p);
   return out;
@@ -55,8 +55,8 @@ std::tuple<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor& x, const at::T
   check_tensor(kOp, "residual", residual, 2, x.device());
   QVNO_EXPECT(residual.sizes() == x.sizes(), kOp, "residual", c10::str("x's shape ", x.sizes()),
               c10::str("shape ", residual.sizes()));
-  const at::Tensor out = at::empty(x.sizes(), x.options());
-  const at::Tensor sum = at::empty(x.sizes(), x.options());
+  const at::Tensor out = empty_result(x.sizes(), x.options());
+  const at::Tensor sum = empty_result(x.sizes(), x.options());
   p.residual = residual.const_data_ptr();
   p.residual_stride = residual.stride(0);
   p.out = out.mutable_data_ptr();

@@ -1,12 +1,12 @@
 #include "ops/rotary_qkv/rotary_qkv.h"
 
-#include <ATen/Functions.h>
 #include <torch/library.h>
 
 #include <array>
 #include <tuple>
 
 #include "common/checks.h"
+#include "common/memory.h"
 #include "common/parallel.h"
 #include "cpu/kernels.h"
 #include "npu/back_end.h"
@@ -77,7 +77,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> rotary_qkv(const at::Tensor& qkv,
                                                           bool interleaved) {
   Call call = checked_call(qkv, cos, sin, num_heads, head_dim, out_head_dim, interleaved);
   const std::array<int64_t, 3> shape = {call.p.tokens, call.p.heads, call.p.out_layout.padded};
-  const auto empty = [&] { return at::empty(shape, qkv.options()); };
+  const auto empty = [&] { return empty_result(shape, qkv.options()); };
   const std::array<at::Tensor, 3> out = {empty(), empty(), empty()};
   run(call, out);
   return {out[0], out[1], out[2]};

@@ -1,11 +1,11 @@
 #include "ops/rotary_window_attention/rotary_window_attention.h"
 
-#include <ATen/Functions.h>
 #include <torch/library.h>
 
 #include <array>
 
 #include "common/checks.h"
+#include "common/memory.h"
 #include "common/parallel.h"
 #include "cpu/kernels.h"
 #include "npu/back_end.h"
@@ -72,7 +72,8 @@ at::Tensor rotary_window_attention(const at::Tensor& qkv, const at::Tensor& cos,
                                    std::optional<int64_t> out_head_dim, std::optional<double> scale,
                                    std::optional<int64_t> /*max_seqlen*/, bool interleaved) {
   Call call = checked_call(qkv, cos, sin, cu_seqlens, num_heads, head_dim, out_head_dim, scale, interleaved);
-  const at::Tensor out = at::empty({call.p.tokens, call.p.heads * call.p.out_layout.padded}, qkv.options());
+  const at::Tensor out =
+      empty_result({call.p.tokens, call.p.heads * call.p.out_layout.padded}, qkv.options());
   run(call, out);
   return out;
 }

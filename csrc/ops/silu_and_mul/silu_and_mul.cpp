@@ -1,9 +1,9 @@
 #include "ops/silu_and_mul/silu_and_mul.h"
 
-#include <ATen/Functions.h>
 #include <torch/library.h>
 
 #include "common/checks.h"
+#include "common/memory.h"
 #include "common/parallel.h"
 #include "cpu/kernels.h"
 
@@ -21,7 +21,7 @@ at::Tensor silu_and_mul(const at::Tensor& gate_up) {
   p.rows = gate_up.size(0);
   p.columns = gate_up.size(1) / 2;
   p.stride = gate_up.stride(0);
-  const at::Tensor out = at::empty({p.rows, p.columns}, gate_up.options());
+  const at::Tensor out = empty_result({p.rows, p.columns}, gate_up.options());
   p.out = out.mutable_data_ptr();
   const CpuKernels& kernels = checked_cpu_kernels();
   constexpr int64_t kRowsPerTask = 16;

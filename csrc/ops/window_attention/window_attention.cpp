@@ -1,11 +1,11 @@
 #include "ops/window_attention/window_attention.h"
 
-#include <ATen/Functions.h>
 #include <torch/library.h>
 
 #include <array>
 
 #include "common/checks.h"
+#include "common/memory.h"
 #include "common/parallel.h"
 #include "cpu/kernels.h"
 #include "npu/back_end.h"
@@ -88,7 +88,7 @@ at::Tensor window_attention(const at::Tensor& q, const at::Tensor& k, const at::
                             const at::Tensor& cu_seqlens, std::optional<double> scale,
                             std::optional<int64_t> /*max_seqlen*/) {
   Call call = checked_call(q, k, v, cu_seqlens, scale);
-  const at::Tensor out = at::empty({call.p.tokens, call.p.heads, call.p.value_dim}, q.options());
+  const at::Tensor out = empty_result({call.p.tokens, call.p.heads, call.p.value_dim}, q.options());
   run(call, out);
   return out;
 }

@@ -9,14 +9,17 @@ from torch import Tensor, nn
 
 from .. import _checks, ops
 from .._fakes import MAX_HEAD_DIM
+from . import functional
 from .layers import (
     Activation,
     AscendQwen2_5_VisionMLP,
     NormLayer,
-    add_and_norm,
+    RMSNorm,
+    add_mlp,
     layer_name,
     linear,
     make_norm,
+    observed,
     silu_and_mul,
 )
 
@@ -127,8 +130,13 @@ class AscendQwen2_5_VisionBlock(nn.Module):
     def forward(self, x: Tensor, cu_seqlens: Tensor, cos: Tensor, sin: Tensor, max_seqlen: int | None = None) -> Tensor:
         """`x [T, C]` -> `[T, C]`; the other arguments as in `AscendQwen2_5_VisionAttention.forward`."""
         attended = self.attn(self.norm1(x), cu_seqlens, cos, sin, max_seqlen)
-        normed, x = add_and_norm(attended, x, self.norm2)
-        return x + self.mlp(normed)
+        norm, mlp = self.norm2, self.mlp
+        if type(norm) is not RMSNorm or type(mlp) is not AscendQwen2_5_VisionMLP or observed(norm, mlp):
+            x = x + attended
+            return x + mlp(norm(x))
+        normed, x = functional.add_rms_norm(attended, x, norm.weight, norm.eps)
+        del attended  # its memory is free for the MLP
+        return add_mlp(x, normed, mlp)
 
 
 def check_pad_head_dim(pad_head_dim: int | None, head_dim: int) -> int:

@@ -101,6 +101,11 @@ ACT_AND_MUL: dict[str, Activation] = {
 }
 
 
+# Rows of an MLP in memory at a time: a multiple of what `ops.linear` takes at a time, and enough to read the weights
+# once for many.
+MLP_ROWS = 1024
+
+
 class AscendQwen2_5_VisionMLP(nn.Module):
     """SwiGLU: down(silu(gate(x)) * up(x)), gate and up in one GEMM.
 
@@ -141,6 +146,27 @@ class AscendQwen2_5_VisionMLP(nn.Module):
             wanted = f"[..., {2 * self.hidden_features}] -> [..., {self.hidden_features}] (act and multiply)"
             raise ValueError(f"act_fn: expected {wanted}, got {list(activated.shape)}")
         return self.down_proj(activated)
+
+
+def add_mlp(total: Tensor, x: Tensor, mlp: AscendQwen2_5_VisionMLP) -> Tensor:
+    """`total + mlp(x)` for `[T, C]` each, in memory that was total's where that pays.
+
+    On a CPU some rows at a time, so that gate and up are never in memory for all of them. The bits are the same: linear
+    layers take each row for itself, which a quantised one may not.
+    """
+    plain = type(mlp.gate_up_proj) is type(mlp.down_proj) is Linear and mlp.act_fn is silu_and_mul
+    if not plain or x.device.type != "cpu" or torch.compiler.is_compiling():
+        return total + mlp(x)
+    blocks = row_blocks(len(x))
+    for rows, sums in zip(x.split(blocks), total.split(blocks), strict=True):
+        sums += mlp(rows)
+    return total
+
+
+def row_blocks(rows: int) -> list[int]:
+    """How many rows to take at a time: MLP_ROWS, the last time up to half as many less or more."""
+    blocks = max(1, round(rows / MLP_ROWS))
+    return [MLP_ROWS] * (blocks - 1) + [rows - MLP_ROWS * (blocks - 1)]
 
 
 class AscendQwen2_5_VisionRotaryEmbedding(nn.Module):
@@ -243,12 +269,10 @@ class AscendQwen2_5_VisionPatchMerger(nn.Module):
         return self.mlp(self.ln_q(x).view(-1, self.hidden_size))
 
 
-def add_and_norm(x: Tensor, residual: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """`norm(x + residual)` and that sum; in one operator where `norm` is our own and nobody listens to it."""
-    if type(norm) is RMSNorm and not (norm._forward_hooks or norm._forward_pre_hooks):
-        return functional.add_rms_norm(x, residual, norm.weight, norm.eps)
-    total = x + residual
-    return norm(total), total
+def observed(*modules: nn.Module) -> bool:
+    """Whether a hook sees what goes in or out of one of these, or of its parts."""
+    parts = (part for module in modules for part in module.modules())
+    return any(part._forward_hooks or part._forward_pre_hooks for part in parts)
 
 
 def make_norm(norm_layer: NormLayer | None, hidden_size: int) -> nn.Module:
