@@ -6,6 +6,7 @@ from towers import batch, clip, fp64_tower, photo, refuses, relative_rms
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from compare import assert_within_budget
+from qwen_vl_npu_ops import nn
 from qwen_vl_npu_ops.integrations.transformers import ATTENTION, AcceleratedVisionTower, accelerate, register_attention
 from qwen_vl_npu_ops.integrations.transformers import undo as undo_acceleration
 
@@ -141,10 +142,17 @@ def test_shares_storage_and_can_be_undone(model):
     kind = type(tower(model))
     accelerate(accelerate(model))
     assert {name: parameter.data_ptr() for name, parameter in model.named_parameters()} == before
+    assert set(linear_types(tower(model))) == {nn.Linear}
+    assert set(linear_types(model.model.language_model)) == {torch.nn.Linear}
     assert undo_acceleration(model) is model
     assert type(tower(model)) is kind
+    assert set(linear_types(model)) == {torch.nn.Linear}
     assert torch.equal(run(model, inputs, kinds), expected)
     assert {name: parameter.data_ptr() for name, parameter in model.named_parameters()} == before
+
+
+def linear_types(model):
+    return [type(module) for module in model.modules() if isinstance(module, torch.nn.Linear)]
 
 
 def test_new_weights_are_seen(model):

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from qwen_vl_npu_ops import _cpu_linear
-from qwen_vl_npu_ops.nn.layers import Linear
+from qwen_vl_npu_ops.nn import Linear, use_our_linear, use_torch_linear
 
 
 class Calls(TorchDispatchMode):
@@ -132,3 +132,32 @@ def test_by_default_where_onednn_has_no_product_of_the_dtype(monkeypatch, suppor
         monkeypatch.setattr(torch.ops.mkldnn, query, lambda: supported)
     choose = _cpu_linear._choose.__wrapped__
     assert [choose(d) for d in (torch.bfloat16, torch.float16, torch.float32)] == [ours, ours, False]
+
+
+def test_layers_change_hands_with_all_they_have(everywhere):
+    class Another(nn.Linear):
+        pass
+
+    model = nn.Sequential(nn.Linear(20, 30), Another(30, 20)).requires_grad_(False)
+    seen = []
+    model[0].register_forward_hook(lambda *_: seen.append(1))
+    before = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
+    x = torch.randn(8, 20)
+    assert use_our_linear(model) is model
+    assert [type(layer) for layer in model] == [Linear, Another]
+    with Calls() as calls:
+        model(x)
+    assert calls.names.count("qwen_vl_npu_ops::linear") == 1
+    assert use_torch_linear(model) is model
+    assert [type(layer) for layer in model] == [nn.Linear, Another]
+    with Calls() as calls:
+        model(x)
+    assert not calls.ours
+    assert seen == [1, 1]
+    assert {name: tensor.data_ptr() for name, tensor in model.state_dict().items()} == before
+
+
+@pytest.mark.parametrize("change", [use_our_linear, use_torch_linear])
+def test_only_modules_change_hands(change):
+    with pytest.raises(TypeError, match=r"module: expected a torch\.nn\.Module, got dict"):
+        change({})

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from torch import nn
-from towers import SMALL, fp64_tower, random_pixels, refuses, relative_rms, transformers_tower
+from towers import SMALL, fp64_tower, our_tower, random_pixels, refuses, relative_rms, transformers_tower
 
-from qwen_vl_npu_ops.nn import AscendQwen2_5_VisionTransformer
+from qwen_vl_npu_ops.nn import AscendQwen2_5_VisionTransformer, use_torch_linear
 from qwen_vl_npu_ops.nn.layers import QuantLinear
 
 GRIDS = [(1, 6, 10), (2, 4, 4)]
@@ -118,6 +118,19 @@ def test_asks_about_every_linear_layer_by_its_full_name(state):
     assert "visual.blocks.3.attn.qkv" in linear
     assert isinstance(tower.blocks[3].attn.qkv, QuantLinear)
     assert isinstance(tower.blocks[3].mlp.down_proj, nn.Linear)
+
+
+def test_torch_quantises_the_linear_layers_once_they_are_plain(state):
+    tower = our_tower(state, SMALL)
+    pixels = random_pixels(GRIDS)
+    expected = tower(pixels, GRIDS)
+    assert torch.equal(use_torch_linear(tower)(pixels, GRIDS), expected)
+    quantised = torch.ao.quantization.quantize_dynamic(tower, {nn.Linear})
+    layers = [module for module in quantised.modules() if isinstance(module, torch.ao.nn.quantized.dynamic.Linear)]
+    assert len(layers) == 4 * SMALL["depth"] + 2
+    assert not any(type(module) is nn.Linear for module in quantised.modules())
+    # 8-bit weights and activations, each with a step of its largest number over 127
+    assert relative_rms(quantised(pixels, GRIDS), expected) < 0.1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as theirs
 
 from .. import _checks, ops
 from ..config import VisionConfig
+from ..nn import use_our_linear, use_torch_linear
 from ..plan import VisionPlan
 
 #: The name of our attention in transformers' attention interface.
@@ -87,7 +88,8 @@ def accelerate(model: nn.Module) -> nn.Module:
     """Run the vision tower of a loaded Qwen2.5-VL model on our operators, in place; returns `model`.
 
     The tower keeps its modules and parameters (no weight is copied), its place in the model, its hooks and its
-    state_dict; only its forward changes. It serves inference: in training mode, and for pixels that need a gradient, it
+    state_dict; only its forward changes, and that of its plain linear layers, for 16-bit products that torch is slow at
+    on some CPUs (`nn.Linear`). It serves inference: in training mode, and for pixels that need a gradient, it
     raises a ValueError. Already accelerated towers stay as they are. `undo` restores transformers' forward.
 
     Args:
@@ -105,6 +107,7 @@ def accelerate(model: nn.Module) -> nn.Module:
             raise ValueError("model: expected transformers' own forward of the tower, got one that was replaced")
     for tower in towers:
         tower.__class__ = AcceleratedVisionTower
+        use_our_linear(tower)
     return model
 
 
@@ -112,6 +115,7 @@ def undo(model: nn.Module) -> nn.Module:
     """Give the tower of an accelerated model its own forward back; returns `model`. Raises as `accelerate`."""
     for tower in _towers(model):
         tower.__class__ = _Tower
+        use_torch_linear(tower)
     return model
 
 

@@ -9,8 +9,11 @@ from .layers import (
     AscendQwen2_5_VisionPatchEmbed,
     AscendQwen2_5_VisionPatchMerger,
     AscendQwen2_5_VisionRotaryEmbedding,
+    Linear,
     RMSNorm,
     silu_and_mul,
+    use_our_linear,
+    use_torch_linear,
 )
 from .transformer import AscendQwen2_5_VisionTransformer
 
@@ -22,6 +25,9 @@ __all__ = [
     "AscendQwen2_5_VisionPatchMerger",
     "AscendQwen2_5_VisionRotaryEmbedding",
     "AscendQwen2_5_VisionTransformer",
+    "Linear",
     "RMSNorm",
     "silu_and_mul",
+    "use_our_linear",
+    "use_torch_linear",
 ]

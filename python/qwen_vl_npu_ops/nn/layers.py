@@ -41,11 +41,34 @@ class QuantLinear(nn.Module):
 
 
 class Linear(nn.Linear):
-    """An `nn.Linear` that computes with `ops.linear` on CPUs where torch has no fast product for its dtype."""
+    """An `nn.Linear` that computes with `ops.linear` on CPUs where torch has no fast product for its dtype.
+
+    What looks for the exact type `nn.Linear`, as `torch.ao.quantization.quantize_dynamic` does, finds none in a tower:
+    `use_torch_linear(tower)` makes them so.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """`input [..., in_features]` -> `[..., out_features]`."""
         return functional.linear(input, self.weight, self.bias)
+
+
+def use_our_linear(module: nn.Module) -> nn.Module:
+    """Make a `Linear` of every plain `nn.Linear` in `module`, in place: parameters, names and hooks stay."""
+    return _change_class(module, nn.Linear, Linear)
+
+
+def use_torch_linear(module: nn.Module) -> nn.Module:
+    """Make a plain `nn.Linear` of every `Linear` in `module`, in place: parameters, names and hooks stay."""
+    return _change_class(module, Linear, nn.Linear)
+
+
+def _change_class(module: nn.Module, before: type[nn.Module], after: type[nn.Module]) -> nn.Module:
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
+    for part in module.modules():
+        if type(part) is before:
+            part.__class__ = after
+    return module
 
 
 def linear(in_features: int, out_features: int, bias: bool, quant_config: Any, prefix: str) -> nn.Module:
