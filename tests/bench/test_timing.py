@@ -69,6 +69,15 @@ def test_short_waits_are_no_contention():
     assert (timing.rounds, timing.dropped) == (5, 0)
 
 
+def test_how_much_waiting_is_contention_can_be_said():
+    clock = FakeClock()
+    a = Function(clock, [], "a", [1.0], dict.fromkeys(range(10), 0.2))
+    timing = interleave({"a": a}, 3, clock, once=True, contended=0.25)["a"]
+    assert (timing.rounds, timing.dropped, a.calls) == (3, 0, 3)
+    with pytest.raises(ContendedError):
+        interleave({"a": a}, 1, clock, once=True, contended=0.15)
+
+
 def test_nothing_but_contended_rounds_is_an_error():
     clock = FakeClock()
     function = Function(clock, [], "a", [1.0], dict.fromkeys(range(100), 0.5))

@@ -36,6 +36,7 @@ class Options:
     implementations: Sequence[str]  # of transformers' attention
     compiled: bool
     rounds: int
+    contended: float  # share of a round that threads may wait
     check: bool
     stages: bool
     memory: bool
@@ -99,7 +100,7 @@ class Comparison:
         if self._on_cpu:
             timed[GEMMS] = gemms = Gemms(self._ours, batch.tokens, self._clock)
             found.notes.append(f"{self._title(batch)}, GEMMs alone: {_counts(gemms.ways.values())}")
-        timings, notes = measure(timed, options.rounds, self._clock)
+        timings, notes = measure(timed, options.rounds, self._clock, options.contended)
         found.lines += [
             Line(implementation=name, ours=name == OURS, timing=None, note=note, **self._labels(batch))
             if name not in timings
@@ -188,14 +189,16 @@ class Comparison:
             recorder = stages.Recorder(runner.tower, full, self._clock, composed=name != OURS)
             with recorder.recording():
                 seconds, waited = sample(runner, 1, self._clock)
-            if waited <= CONTENDED * seconds:
+            if waited <= self._options.contended * seconds:
                 break
         found = stages.at_full_depth(recorder.seconds, runner.last, self._ours.config, self._whole)
         labels = {**self._labels(batch), "implementation": name}
         return [Stage(**labels, stage=stage, seconds=value) for stage, value in found.items()]
 
 
-def measure(timed: Mapping[str, Timed], rounds: int, clock: Clock) -> tuple[dict[str, Timing], dict[str, str]]:
+def measure(
+    timed: Mapping[str, Timed], rounds: int, clock: Clock, contended: float = CONTENDED
+) -> tuple[dict[str, Timing], dict[str, str]]:
     """Call each once, which warms up, then in rounds what is not too slow for them.
 
     Returns:
@@ -219,7 +222,9 @@ def measure(timed: Mapping[str, Timed], rounds: int, clock: Clock) -> tuple[dict
             notes[name] = f"one call, too slow for rounds; threads waited {waited[name] / seconds:.0%} of it"
     usable = {name: timed[name] for name in first if name not in timings}
     try:
-        timings |= interleave(usable, rounds, clock, once=True, kept=lambda: _keep(usable.values()))
+        timings |= interleave(
+            usable, rounds, clock, once=True, contended=contended, kept=lambda: _keep(usable.values())
+        )
     except ContendedError as error:
         return {}, dict.fromkeys(timed, str(error))
     return timings, notes

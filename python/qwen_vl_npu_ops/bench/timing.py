@@ -73,6 +73,7 @@ def interleave(
     clock: Clock | None = None,
     *,
     once: bool = False,
+    contended: float = CONTENDED,
     kept: Callable[[], object] = lambda: None,
 ) -> dict[str, Timing]:
     """Time functions against each other.
@@ -85,6 +86,7 @@ def interleave(
         rounds: how many rounds to keep; one more goes before, to warm up.
         clock: the machine's, where None.
         once: functions last long and are warm: each runs once in a round, and none before.
+        contended: the share of a round that threads may wait for a core.
         kept: called after each round that is kept.
 
     Returns:
@@ -104,7 +106,7 @@ def interleave(
     for turn in range(TRIES * rounds):
         at = turn % len(names)
         found = {name: sample(functions[name], repeats[name], clock) for name in names[at:] + names[:at]}
-        if any(waited > CONTENDED * seconds for seconds, waited in found.values()):
+        if any(waited > contended * seconds for seconds, waited in found.values()):
             dropped += 1
         else:
             for name, (seconds, _) in found.items():

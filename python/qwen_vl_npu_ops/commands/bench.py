@@ -127,6 +127,7 @@ class TowerRequest(Request):
 
     layers: int | None
     peers: Sequence[str]
+    contended: float
     stages: bool
     memory: bool
     chip: str
@@ -144,6 +145,7 @@ def run_tower(request: TowerRequest) -> Report:
         _check_chip(request.chip)
     batches, kinds = request.batches(), request.kinds()
     settings = {**_settings(request, batches), "layers": config.depth, "full_layers": config.fullatt_block_indexes}
+    settings["contended"] = request.contended
     notes = [*_notes(request), GEMM_NOTE, *_depth_notes(config, whole)]
     with _threads(request.threads), torch.inference_mode(), failing_as("simulated chip", sim.SimulatorError):
         live_isa()
@@ -175,6 +177,7 @@ def _tower_options(request: TowerRequest) -> compare_towers.Options:
         implementations=[name for name in wanted if name != "none" and installed],
         compiled=request.compiled and installed,
         rounds=request.rounds,
+        contended=request.contended,
         check=request.check,
         stages=request.stages,
         memory=request.memory,
@@ -258,7 +261,8 @@ def _report(
     kept = [line.timing for line in lines if line.timing is not None]
     dropped = sum(line.timing.dropped for line in lines if line.ours and line.timing is not None)
     if device != "sim" and kept:
-        notes = [*notes, f"{dropped} contended rounds dropped (threads waited {CONTENDED:.0%} of a round or more)"]
+        share = settings.get("contended", CONTENDED)
+        notes = [*notes, f"{dropped} contended rounds dropped (threads waited {share:.0%} of a round or more)"]
     if measured is not None and measured.disturbed:
         notes = [*notes, "the peaks are too low: others took the cores while they were measured"]
     return Report(benchmark, device, settings, here, versions(), measured, lines, notes, list(stages))

@@ -128,6 +128,9 @@ def tower_command(
     ] = None,
     threads: Threads = None,
     rounds: Rounds = 3,
+    contended: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Drop a round in which threads waited this much of it for a core.")
+    ] = 0.03,
     compile_peers: Compile = False,
     check: Checked = True,
     stages: Annotated[bool, typer.Option(help="Find out what each stage takes, by one more forward of each.")] = True,
@@ -157,6 +160,7 @@ def tower_command(
         rounds=rounds,
         compiled=compile_peers,
         check=check,
+        contended=contended,
         layers=layers,
         peers=peer or [],
         stages=stages,
