@@ -68,7 +68,8 @@ class RotaryWindowAttention {
     AttentionStep steps[AHEAD + 1];
     WindowAttentionTiling attention = tiling_.attention;
     attention.scale = tiling_.restScale;
-    vector.Init(pipe, out_, workspace_, attention);
+    // 64 rows of q, of k or of scores take half a slot.
+    vector.Init(pipe, out_, workspace_, attention, attention_.Schedule().Longest() <= ATTENTION_LANES);
     attention_.Fill(vector);
     feed.Init(vector, qkv_, cos_, sin_, ring_, tiling_);
     uint32_t count = 0;

@@ -61,18 +61,18 @@ class RotaryFeed {
   };
 
   // Rows of heads that all places have room for.
-  __aicore__ inline uint32_t Room() const {
+  __aicore__ inline uint32_t Room(uint32_t inBytes) const {
     const uint32_t wide = RotaryUb::BYTES / (rotary_.dim * sizeof(float));
-    const uint32_t in = AttentionUb::IN_BYTES / (rotary_.inDim * sizeof(T));
+    const uint32_t in = inBytes / (rotary_.inDim * sizeof(T));
     const uint32_t out = AttentionUb::OUT_BYTES / (rotary_.dim * sizeof(T));
-    const uint32_t rows = AttentionMin(AttentionMin(wide, tables_.Room()), AttentionMin(in, out));
+    const uint32_t rows = AttentionMin(AttentionMin(wide, tables_.Room(inBytes)), AttentionMin(in, out));
     return AttentionMin(rows / 8 * 8, MAX_ROWS);
   }
 
   // Rows [begin, end) of some heads of a task.
   __aicore__ inline void RotateHeads(AttentionVector<T>& vector, const AttentionStep& step, uint32_t head,
                                      uint32_t heads, uint32_t begin, uint32_t end) {
-    const uint32_t room = Room();
+    const uint32_t room = Room(vector.InBytes());
     Batch batch{head, heads, begin, 0, 0, 0};
     for (; batch.row < end; batch.row += batch.rows) {
       batch.rows = AttentionMin(room, end - batch.row);

@@ -33,12 +33,11 @@ class RotaryTables {
     sinGm_.SetGlobalBuffer((__gm__ U*)sin);
     cos_ = vector.template Spare<float>(RotaryUb::COS);
     sin_ = vector.template Spare<float>(RotaryUb::SIN);
-    wideCos_ = vector.template Spare<float>(RotaryUb::RESULTS);
-    wideSin_ = vector.template Spare<float>(RotaryUb::NUMBERS);
+    wide_ = vector.template Spare<float>(RotaryUb::NUMBERS);
   }
 
-  // Rows of the tables as they are loaded that a chunk has room for.
-  __aicore__ inline uint32_t Room() const { return AttentionUb::IN_BYTES / (2 * pitch_ * sizeof(U)); }
+  // Rows of a table as they are loaded that a chunk has room for.
+  __aicore__ inline uint32_t Room(uint32_t inBytes) const { return inBytes / (pitch_ * sizeof(U)); }
 
   // Turns to some rows.
   __aicore__ inline void Take(AttentionVector<T>& vector, uint32_t token, uint32_t rows) {
@@ -55,20 +54,26 @@ class RotaryTables {
   __aicore__ inline void Load(AttentionVector<T>& vector, uint32_t token, uint32_t rows) {
     firstToken_ = token;
     rows_ = rows;
-    AscendC::LocalTensor<U> cos = vector.template AcquireIn<U>(), sin = cos[rows * pitch_];
-    LoadRows(cos, cosGm_[token * tiling_.cosStride], tiling_.cosStride);
-    LoadRows(sin, sinGm_[token * tiling_.sinStride], tiling_.sinStride);
+    LoadTable(vector, cos_, cosGm_[token * tiling_.cosStride], tiling_.cosStride, factor_);
+    LoadTable(vector, sin_, sinGm_[token * tiling_.sinStride], tiling_.sinStride, -factor_);
+    AscendC::PipeBarrier<PIPE_V>();
+  }
+
+  // A table's rows times `factor_`, once for each half of a head, the second time with another sign.
+  __aicore__ inline void LoadTable(AttentionVector<T>& vector, const Floats& dst,
+                                   const AscendC::GlobalTensor<U>& src, uint64_t stride, float second) {
+    AscendC::LocalTensor<U> loaded = vector.template AcquireIn<U>();
+    LoadRows(loaded, src, stride);
     vector.AnnounceIn();
     if constexpr (sizeof(U) == 2) {
-      AscendC::Cast(wideCos_, cos, AscendC::RoundMode::CAST_NONE, rows * pitch_);
-      AscendC::Cast(wideSin_, sin, AscendC::RoundMode::CAST_NONE, rows * pitch_);
+      AscendC::Cast(wide_, loaded, AscendC::RoundMode::CAST_NONE, rows_ * pitch_);
       AscendC::PipeBarrier<PIPE_V>();
-      Spread(wideCos_, wideSin_);
+      Spread(dst, wide_, second);
+      AscendC::PipeBarrier<PIPE_V>();
     } else {
-      Spread(cos, sin);
+      Spread(dst, loaded, second);
     }
     vector.ReleaseIn();
-    AscendC::PipeBarrier<PIPE_V>();
   }
 
   __aicore__ inline void LoadRows(const AscendC::LocalTensor<U>& dst, const AscendC::GlobalTensor<U>& src,
@@ -85,12 +90,10 @@ class RotaryTables {
     AscendC::DataCopyPad(dst, src, params, AscendC::DataCopyPadExtParams<U>{false, 0, 0, 0});
   }
 
-  __aicore__ inline void Spread(const Floats& cos, const Floats& sin) {
+  __aicore__ inline void Spread(const Floats& dst, const Floats& src, float second) {
     for (uint32_t lane = 0; lane < half_; lane += ATTENTION_LANES) {
-      SpreadLanes(cos_, cos, lane, factor_);
-      SpreadLanes(cos_[half_], cos, lane, factor_);
-      SpreadLanes(sin_, sin, lane, factor_);
-      SpreadLanes(sin_[half_], sin, lane, -factor_);
+      SpreadLanes(dst, src, lane, factor_);
+      SpreadLanes(dst[half_], src, lane, second);
     }
   }
 
@@ -108,8 +111,7 @@ class RotaryTables {
   AscendC::GlobalTensor<U> sinGm_;
   Floats cos_;
   Floats sin_;
-  Floats wideCos_;  // where 16 bits are widened, before anything is rotated there
-  Floats wideSin_;
+  Floats wide_;  // where 16 bits are widened, before numbers are
   uint32_t firstToken_ = 0;
   uint32_t rows_ = 0;
   uint32_t at_ = 0;

@@ -143,13 +143,13 @@ class AttentionSchedule {
     tiling_ = tiling;
     segments_.Init(lengths, tiling);
     hasFills_ = segments_.Begin() > 0;
-    hasLong_ = false;
+    longest_ = 0;
     uint64_t total = 0;
     while (segments_.Next()) {
       if (!segments_.IsValid()) hasFills_ = hasFills_ || segments_.Length() > 0;
       if (!Measure()) continue;
       total += unitCost_ * units_;
-      hasLong_ = hasLong_ || !isShort_;
+      if (segments_.Length() > longest_) longest_ = segments_.Length();
     }
     hasFills_ = hasFills_ || segments_.End() < tiling.tokens;
     const uint64_t blocks = AscendC::GetBlockNum();
@@ -167,7 +167,10 @@ class AttentionSchedule {
   __aicore__ inline bool HasFills() const { return hasFills_; }
 
   // Some segment is longer than a tile.
-  __aicore__ inline bool HasLong() const { return hasLong_; }
+  __aicore__ inline bool HasLong() const { return longest_ > tiling_.tile; }
+
+  // The length of the longest valid segment.
+  __aicore__ inline uint32_t Longest() const { return longest_; }
 
   // The core's next task; false after the last one.
   __aicore__ inline bool Next(AttentionStep& step) {
@@ -267,7 +270,7 @@ class AttentionSchedule {
   WindowAttentionTiling tiling_;
   AttentionSegments segments_;
   bool hasFills_;
-  bool hasLong_;
+  uint32_t longest_;
   uint64_t from_;  // the core's interval of cost
   uint64_t to_;
   uint64_t cost_;  // of the segments up to the current one

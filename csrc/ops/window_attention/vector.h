@@ -12,9 +12,11 @@ class AttentionVector {
  public:
   __aicore__ inline AttentionVector() {}
 
+  // Chunks come in through two slots, or, where half a slot holds any, through four.
   __aicore__ inline void Init(AscendC::TPipe& pipe, GM_ADDR out, GM_ADDR workspace,
-                              const WindowAttentionTiling& tiling) {
+                              const WindowAttentionTiling& tiling, bool halfChunks = false) {
     tiling_ = tiling;
+    slots_ = halfChunks ? 4 : 2;
     valueWidth_ = tiling.pieces * tiling.pieceWidth;
     magnitude_ = tiling.scale < 0 ? -tiling.scale : tiling.scale;
     outGm_.SetGlobalBuffer((__gm__ T*)out);
@@ -29,8 +31,10 @@ class AttentionVector {
     AscendC::Duplicate(At<float>(AttentionUb::ONES), 1.0f, AttentionUb::MAX_ROWS);
     AscendC::Duplicate(At<float>(AttentionUb::NO_MAXIMA), AttentionRowMath::LOWEST, AttentionUb::TILE_ROWS);
     AscendC::PipeBarrier<PIPE_V>();
+    for (uint32_t slot = 0; slot < slots_; ++slot) {
+      AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(static_cast<int32_t>(slot));
+    }
     for (int32_t slot = 0; slot < 2; ++slot) {
-      AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
       AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot);
     }
   }
@@ -38,8 +42,10 @@ class AttentionVector {
   // Takes back the events that Init gave out, after the last result.
   __aicore__ inline void Finish() {
     FinishResult();
+    for (uint32_t slot = 0; slot < slots_; ++slot) {
+      AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(static_cast<int32_t>(slot));
+    }
     for (int32_t slot = 0; slot < 2; ++slot) {
-      AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
       AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
     }
   }
@@ -74,13 +80,15 @@ class AttentionVector {
     }
   }
 
-  // ---- chunks in and out, two of each in turn; also for who computes something else between tasks ----
+  // ---- chunks in and out, slots in turn; also for who computes something else between tasks ----
+
+  __aicore__ inline uint32_t InBytes() const { return 2 * AttentionUb::IN_BYTES / slots_; }
 
   // For MTE2 to fill, then AnnounceIn, then V uses it, then ReleaseIn.
   template <typename U>
   __aicore__ inline AscendC::LocalTensor<U> AcquireIn() {
     AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(static_cast<int32_t>(in_));
-    return At<U>(AttentionUb::IN + in_ * AttentionUb::IN_PITCH);
+    return At<U>(AttentionUb::IN + (in_ & 1) * AttentionUb::IN_PITCH + (in_ >> 1) * InBytes());
   }
   __aicore__ inline void AnnounceIn() {
     AscendC::SetFlag<AscendC::HardEvent::MTE2_V>(static_cast<int32_t>(in_));
@@ -88,7 +96,7 @@ class AttentionVector {
   }
   __aicore__ inline void ReleaseIn() {
     AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(static_cast<int32_t>(in_));
-    in_ = 1 - in_;
+    in_ = (in_ + 1) % slots_;
   }
 
   // For V to fill, then AnnounceOut, then MTE3 stores it, then ReleaseOut.
@@ -389,6 +397,7 @@ class AttentionVector {
   AscendC::TBuf<AscendC::TPosition::VECCALC> buffer_;
   AttentionRowMath math_;
   Pending pending_ = {false, false, false, 0, 0, 0, 0, 0};
+  uint32_t slots_;     // of chunks in
   uint32_t in_ = 0;    // the next chunk in
   uint32_t out_ = 0;   // the next chunk out
   uint32_t tile_ = 8;  // counts tiles of long tasks; the ones before it exist
