@@ -145,12 +145,6 @@ ROTATE = "rotary_window_attention"
 ROTARY_WINDOW_ATTENTION = [
     moved(ROTATE, "SyncAll<false>();", "it moves behind events of the core's own buffers", "ProcessCube() {"),
     moved(ROTATE, "SyncAll<false>();", "it moves behind events of the core's own buffers", "rotary.Process("),
-    moved(ROTATE, "Finish() { AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(TABLES)", ONLY_WAITS),
-    moved(ROTATE, BARRIER, ANOTHER_BARRIER, "Muls(minusSin_"),
-    dropped(ROTATE, BARRIER, ANOTHER_BARRIER, "Muls(minusSin_"),
-    moved(ROTATE, BARRIER, ANOTHER_BARRIER, "vector.ReleaseOut();"),
-    dropped(ROTATE, BARRIER, ANOTHER_BARRIER, "vector.ReleaseOut();"),
-    moved(ROTATE, BARRIER, BEFORE_ITS_USE, "MulAddDst(to[half_]"),
 ]
 
 # Text of the line, and of one before it.

@@ -39,7 +39,7 @@ class RotaryTables {
   // Rows of a table as they are loaded that a chunk has room for.
   __aicore__ inline uint32_t Room(uint32_t inBytes) const { return inBytes / (pitch_ * sizeof(U)); }
 
-  // Turns to some rows.
+  // Turns to some rows; a barrier has to come before they are read.
   __aicore__ inline void Take(AttentionVector<T>& vector, uint32_t token, uint32_t rows) {
     if (token < firstToken_ || token + rows > firstToken_ + rows_) Load(vector, token, rows);
     at_ = (token - firstToken_) * tiling_.dim;
@@ -56,7 +56,6 @@ class RotaryTables {
     rows_ = rows;
     LoadTable(vector, cos_, cosGm_[token * tiling_.cosStride], tiling_.cosStride, factor_);
     LoadTable(vector, sin_, sinGm_[token * tiling_.sinStride], tiling_.sinStride, -factor_);
-    AscendC::PipeBarrier<PIPE_V>();
   }
 
   // A table's rows times `factor_`, once for each half of a head, the second time with another sign.

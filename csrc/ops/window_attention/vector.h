@@ -31,8 +31,8 @@ class AttentionVector {
     AscendC::Duplicate(At<float>(AttentionUb::ONES), 1.0f, AttentionUb::MAX_ROWS);
     AscendC::Duplicate(At<float>(AttentionUb::NO_MAXIMA), AttentionRowMath::LOWEST, AttentionUb::TILE_ROWS);
     AscendC::PipeBarrier<PIPE_V>();
-    for (uint32_t slot = 0; slot < slots_; ++slot) {
-      AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(static_cast<int32_t>(slot));
+    for (int32_t slot = 0; slot < slots_; ++slot) {
+      AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(slot);
     }
     for (int32_t slot = 0; slot < 2; ++slot) {
       AscendC::SetFlag<AscendC::HardEvent::MTE3_V>(slot);
@@ -42,8 +42,8 @@ class AttentionVector {
   // Takes back the events that Init gave out, after the last result.
   __aicore__ inline void Finish() {
     FinishResult();
-    for (uint32_t slot = 0; slot < slots_; ++slot) {
-      AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(static_cast<int32_t>(slot));
+    for (int32_t slot = 0; slot < slots_; ++slot) {
+      AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
     }
     for (int32_t slot = 0; slot < 2; ++slot) {
       AscendC::WaitFlag<AscendC::HardEvent::MTE3_V>(slot);
@@ -82,7 +82,9 @@ class AttentionVector {
 
   // ---- chunks in and out, slots in turn; also for who computes something else between tasks ----
 
-  __aicore__ inline uint32_t InBytes() const { return 2 * AttentionUb::IN_BYTES / slots_; }
+  __aicore__ inline uint32_t InBytes() const {
+    return 2 * AttentionUb::IN_BYTES / static_cast<uint32_t>(slots_);
+  }
 
   // For MTE2 to fill, then AnnounceIn, then V uses it, then ReleaseIn.
   template <typename U>
@@ -96,7 +98,7 @@ class AttentionVector {
   }
   __aicore__ inline void ReleaseIn() {
     AscendC::SetFlag<AscendC::HardEvent::V_MTE2>(static_cast<int32_t>(in_));
-    in_ = (in_ + 1) % slots_;
+    in_ = (in_ + 1) % static_cast<uint32_t>(slots_);
   }
 
   // For V to fill, then AnnounceOut, then MTE3 stores it, then ReleaseOut.
@@ -397,7 +399,7 @@ class AttentionVector {
   AscendC::TBuf<AscendC::TPosition::VECCALC> buffer_;
   AttentionRowMath math_;
   Pending pending_ = {false, false, false, 0, 0, 0, 0, 0};
-  uint32_t slots_;     // of chunks in
+  int32_t slots_;      // of chunks in
   uint32_t in_ = 0;    // the next chunk in
   uint32_t out_ = 0;   // the next chunk out
   uint32_t tile_ = 8;  // counts tiles of long tasks; the ones before it exist
