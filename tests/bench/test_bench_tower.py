@@ -153,6 +153,7 @@ def test_sim_table(run):
     assert result.exit_code == 0, result.output
     for text in ("1 x attention, full", "of bound", "norms, activations and residual sums are left out"):
         assert text in " ".join(result.stdout.split())
+    assert "…" not in result.stdout  # in 80 columns
 
 
 def colours(path):

@@ -146,7 +146,7 @@ def run_tower(request: TowerRequest) -> Report:
     batches, kinds = request.batches(), request.kinds()
     settings = {**_settings(request, batches), "layers": config.depth, "full_layers": config.fullatt_block_indexes}
     settings["contended"] = request.contended
-    notes = [*_notes(request), GEMM_NOTE, *_depth_notes(config, whole)]
+    notes = [*_notes(request), *([GEMM_NOTE] if request.device == "cpu" else []), *_depth_notes(config, whole)]
     with _threads(request.threads), torch.inference_mode(), failing_as("simulated chip", sim.SimulatorError):
         live_isa()
         if request.device == "sim":

@@ -90,8 +90,10 @@ def _columns(report: Report) -> dict[str, _Cell]:
         "x GEMMs": lambda line, timing: _number(line.over_gemms, ".2f"),
         "error": lambda line, timing: _number(line.rms_error, ".1e"),
     }
-    hidden = "GB/s" if report.benchmark == "tower" else "x GEMMs"
-    return {name: cell for name, cell in columns.items() if name != hidden}
+    hidden = {"GB/s"} if report.benchmark == "tower" else {"x GEMMs"}
+    if report.benchmark == "tower" and estimated:
+        hidden |= {"spread", "x ours", "x GEMMs", "error"}
+    return {name: cell for name, cell in columns.items() if name not in hidden}
 
 
 def _number(value: float | None, form: str) -> str:
