@@ -99,50 +99,44 @@ class AttentionCube {
 
   // ---- long tasks ----
 
-  // Scores of some tiles of rows and a block of keys: k streams through L1 once.
+  // A part of ATTENTION_PARTS of the scores of some tiles of rows and a block of keys: k streams through L1
+  // once.
   __aicore__ inline void ScoresLong(const AttentionStep& step, const AttentionHeads<T>& q,
-                                    const AttentionHeads<T>& k) {
-    if (step.isFirst) LoadTiles(step, q);
-    for (uint32_t key = 0; key < step.keys; key += tiling_.slotRows) {
-      LoadKeys(step, k, key);
-      ScoreKeys(step, key);
+                                    const AttentionHeads<T>& k, uint32_t part) {
+    const uint32_t tiles = TilesOf(step.keys);
+    if (part == 0 && step.isFirst) LoadTiles(step, q);
+    for (uint32_t i = Cut(tiles, part); i < Cut(tiles, part + 1); ++i) {
+      LoadKeys(step, k, i * tiling_.tile);
+      ScoreKeys(step, i * tiling_.tile);
     }
+    if (part + 1 < ATTENTION_PARTS) return;
     for (uint32_t sub = 0; sub < step.subs; ++sub) {
       if (step.isLast) q_.Release();
       AscendC::CrossCoreSetFlag<ATTENTION_CUBE_AND_VECTORS, PIPE_FIX>(ATTENTION_SCORES_READY);
     }
   }
 
-  // The results of a task's tiles, parts that the vector cores put together.
-  __aicore__ inline void ValuesLong(const AttentionStep& step) {
-    const uint32_t half = tiling_.keys / 2;
-    const uint32_t halves = (step.keys + half - 1) / half;
-    for (uint32_t i = 0; i < halves; ++i) {
-      load_.Values(v_.Acquire(), step.token + step.key + i * half, step.head, 1,
-                   AttentionMin(half, step.keys - i * half));
-      v_.Announce();
-      v_.Take(i);
+  // A part of ATTENTION_PARTS of the results of a task's tiles, which the vector cores put together.
+  __aicore__ inline void ValuesLong(const AttentionStep& step, uint32_t part) {
+    const uint32_t tiles = TilesOf(step.keys), all = step.subs * tiles;
+    if (part == 0) LoadBlock(step);
+    for (uint32_t i = Cut(all, part); i < Cut(all, part + 1); ++i) {
+      const uint32_t sub = i / tiles, rows = step.RowsOf(sub), tile = i % tiles;
+      if (tile == 0) BeginResult(rows);
+      AddValues(step, sub, tile * tiling_.tile);
+      if (tile + 1 == tiles) multiply_.StorePart(rows, out_);
     }
-    for (uint32_t sub = 0; sub < step.subs; ++sub) {
-      const uint32_t rows = step.RowsOf(sub), out = multiply_.AcquireResult(rows);
-      AscendC::CrossCoreWaitFlag(ATTENTION_WEIGHTS_READY);
-      for (uint32_t key = 0; key < step.keys; key += tiling_.tile) {
-        const uint32_t keys = AttentionMin(tiling_.tile, step.keys - key), slot = key / half;
-        const uint32_t loaded =
-            AttentionRoundUp(AttentionMin(half, step.keys - slot * half), ATTENTION_FRACTAL);
-        load_.Weights(p_.Acquire(), step, sub, key, keys);
-        p_.Announce();
-        multiply_.Accumulate(out, rows, p_.Take(), AttentionRoundUp(keys, ATTENTION_FRACTAL), v_.Taken(slot),
-                             loaded, key - slot * half, key == 0, key + keys == step.keys);
-        p_.Release();
-      }
-      multiply_.StorePart(rows, out);
-    }
-    for (uint32_t i = 0; i < halves; ++i) v_.Release();
+    if (part + 1 < ATTENTION_PARTS) return;
+    for (uint32_t key = 0; key < step.keys; key += tiling_.keys / 2) v_.Release();
   }
 
  private:
   static constexpr uint32_t SCORE_ROWS = AttentionProducts<T>::SCORE_ROWS;
+
+  __aicore__ inline uint32_t TilesOf(uint32_t keys) const { return (keys + tiling_.tile - 1) / tiling_.tile; }
+  __aicore__ inline uint32_t Cut(uint32_t count, uint32_t part) const {
+    return count * part / ATTENTION_PARTS;
+  }
 
   // q of all tiles, which stays until the last block of keys.
   __aicore__ inline void LoadTiles(const AttentionStep& step, const AttentionHeads<T>& q) {
@@ -158,43 +152,65 @@ class AttentionCube {
     }
   }
 
-  // Keys from `key` on, as many as a slot holds.
+  // A tile of keys.
   __aicore__ inline void LoadKeys(const AttentionStep& step, const AttentionHeads<T>& k, uint32_t key) {
-    AscendC::LocalTensor<T> k1 = k_.Acquire();
-    const uint32_t end = AttentionMin(step.keys, key + tiling_.slotRows);
-    // Each block of keys is a matrix of its own, which one load takes to L0B.
-    for (uint32_t at = key; at < end; at += tiling_.tile) {
-      const uint32_t keys = AttentionMin(tiling_.tile, end - at);
-      AttentionHeads<T> rows = k;
-      rows.data = k.data[uint64_t{step.key + at} * k.tokenStride];
-      load_.SharedHeads(k1[(at - key) * width_], rows, step.head, 1, keys, tiling_.dim,
-                        AttentionRoundUp(keys, ATTENTION_FRACTAL), 0);
-    }
+    const uint32_t keys = AttentionMin(tiling_.tile, step.keys - key);
+    AttentionHeads<T> rows = k;
+    rows.data = k.data[uint64_t{step.key + key} * k.tokenStride];
+    load_.SharedHeads(k_.Acquire(), rows, step.head, 1, keys, tiling_.dim,
+                      AttentionRoundUp(keys, ATTENTION_FRACTAL), 0);
     k_.Announce();
   }
 
-  // Scores of all rows of a task and the keys that the slot of k holds.
+  // Scores of all rows of a task and the tile of keys that is loaded.
   __aicore__ inline void ScoreKeys(const AttentionStep& step, uint32_t key) {
     AscendC::LocalTensor<T> k1 = k_.Take();
-    const uint32_t end = AttentionMin(step.keys, key + tiling_.slotRows), pitch = step.Pitch();
-    for (uint32_t at = key; at < end; at += tiling_.tile) {
-      for (uint32_t sub = 0; sub < step.subs; ++sub) {
-        const uint32_t rows = step.RowsOf(sub);
-        AscendC::GlobalTensor<float> scores = scoresGm_[AttentionScoresAt(step, sub, tiling_)];
-        for (uint32_t row = 0; row < rows; row += SCORE_ROWS) {
-          multiply_.ScoreBlock(scores[row * pitch + at], pitch, q_.Taken(sub),
-                               AttentionRoundUp(rows, ATTENTION_FRACTAL), row,
-                               AttentionMin(SCORE_ROWS, rows - row), k1[(at - key) * width_],
-                               AttentionMin(tiling_.tile, end - at));
-        }
+    const uint32_t pitch = step.Pitch();
+    for (uint32_t sub = 0; sub < step.subs; ++sub) {
+      const uint32_t rows = step.RowsOf(sub);
+      AscendC::GlobalTensor<float> scores = scoresGm_[AttentionScoresAt(step, sub, tiling_)];
+      for (uint32_t row = 0; row < rows; row += SCORE_ROWS) {
+        multiply_.ScoreBlock(scores[row * pitch + key], pitch, q_.Taken(sub),
+                             AttentionRoundUp(rows, ATTENTION_FRACTAL), row,
+                             AttentionMin(SCORE_ROWS, rows - row), k1,
+                             AttentionMin(tiling_.tile, step.keys - key));
       }
     }
     k_.Release();
   }
 
+  // v of a block of keys, in two halves that all tiles of rows use.
+  __aicore__ inline void LoadBlock(const AttentionStep& step) {
+    const uint32_t half = tiling_.keys / 2;
+    for (uint32_t key = 0; key < step.keys; key += half) {
+      load_.Values(v_.Acquire(), step.token + step.key + key, step.head, 1,
+                   AttentionMin(half, step.keys - key));
+      v_.Announce();
+      v_.Take(key / half);
+    }
+  }
+
+  __aicore__ inline void BeginResult(uint32_t rows) {
+    out_ = multiply_.AcquireResult(rows);
+    AscendC::CrossCoreWaitFlag(ATTENTION_WEIGHTS_READY);
+  }
+
+  // A tile of weights times a tile of v.
+  __aicore__ inline void AddValues(const AttentionStep& step, uint32_t sub, uint32_t key) {
+    const uint32_t half = tiling_.keys / 2, slot = key / half;
+    const uint32_t keys = AttentionMin(tiling_.tile, step.keys - key);
+    const uint32_t loaded = AttentionRoundUp(AttentionMin(half, step.keys - slot * half), ATTENTION_FRACTAL);
+    load_.Weights(p_.Acquire(), step, sub, key, keys);
+    p_.Announce();
+    multiply_.Accumulate(out_, step.RowsOf(sub), p_.Take(), AttentionRoundUp(keys, ATTENTION_FRACTAL),
+                         v_.Taken(slot), loaded, key - slot * half, key == 0, key + keys == step.keys);
+    p_.Release();
+  }
+
   WindowAttentionTiling tiling_;
   uint32_t width_;       // of q and k in L1
   uint32_t valueWidth_;  // of v and results
+  uint32_t out_;         // the slot of the long result in the making
   AscendC::GlobalTensor<float> scoresGm_;
   AttentionLoads<T> load_;
   AttentionProducts<T> multiply_;

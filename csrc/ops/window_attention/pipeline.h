@@ -21,7 +21,12 @@ class AttentionPipeline {
       const bool scores = i > 0 && i - 1 < count;
       // A long task loads its own q and k, slot after slot: the next task's have to wait for it.
       const bool isLong = scores && !Task(i - 1).isShort;
-      if (isLong) cube.ScoresLong(Task(i - 1), source.Query(Task(i - 1)), source.Keys(Task(i - 1)));
+      const bool isPair = isLong && i > ATTENTION_AHEAD && !Task(i - 1 - ATTENTION_AHEAD).isShort;
+      for (uint32_t part = 0; isLong && part < ATTENTION_PARTS; ++part) {
+        cube.ScoresLong(Task(i - 1), source.Query(Task(i - 1)), source.Keys(Task(i - 1)), part);
+        // The results of a long task take turns with the scores: they keep different pipes busy.
+        if (isPair) cube.ValuesLong(Task(i - 1 - ATTENTION_AHEAD), part);
+      }
       more = more && schedule.Next(Task(i));
       if (more) {
         ++count;
@@ -34,7 +39,7 @@ class AttentionPipeline {
       if (i <= ATTENTION_AHEAD) continue;
       const uint32_t last = i - 1 - ATTENTION_AHEAD;
       if (last >= count) break;
-      Finish(cube, last, last + 1 < count);
+      if (!isPair) Finish(cube, last, last + 1 < count);
     }
   }
 
@@ -47,7 +52,7 @@ class AttentionPipeline {
   __aicore__ inline void Finish(AttentionCube<T>& cube, uint32_t i, bool hasNext) {
     const AttentionStep& step = Task(i);
     if (!step.isShort) {
-      cube.ValuesLong(step);
+      for (uint32_t part = 0; part < ATTENTION_PARTS; ++part) cube.ValuesLong(step, part);
       return;
     }
     if (valuesLoaded_ <= i) cube.LoadShortValues(step);

@@ -10,6 +10,7 @@ constexpr uint32_t ATTENTION_FRACTAL = 16;
 constexpr uint32_t ATTENTION_LANES = 64;  // of a vector repeat of floats
 constexpr uint32_t ATTENTION_AHEAD = 2;   // tasks whose scores are computed before they are used
 constexpr uint32_t ATTENTION_RING = ATTENTION_AHEAD + 1;
+constexpr uint32_t ATTENTION_PARTS = 8;   // of a long task's scores and of its results, which take turns
 constexpr uint8_t ATTENTION_CUBE_AND_VECTORS = 2;  // mode of the flags between a cube core and its vectors
 constexpr uint16_t ATTENTION_SCORES_READY = 0;
 constexpr uint16_t ATTENTION_WEIGHTS_READY = 1;
