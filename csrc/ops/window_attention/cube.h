@@ -170,10 +170,9 @@ class AttentionCube {
       const uint32_t rows = step.RowsOf(sub);
       AscendC::GlobalTensor<float> scores = scoresGm_[AttentionScoresAt(step, sub, tiling_)];
       for (uint32_t row = 0; row < rows; row += SCORE_ROWS) {
-        multiply_.ScoreBlock(scores[row * pitch + key], pitch, q_.Taken(sub),
-                             AttentionRoundUp(rows, ATTENTION_FRACTAL), row,
-                             AttentionMin(SCORE_ROWS, rows - row), k1,
-                             AttentionMin(tiling_.tile, step.keys - key));
+        multiply_.ScoreBlock(
+            scores[row * pitch + key], pitch, q_.Taken(sub), AttentionRoundUp(rows, ATTENTION_FRACTAL), row,
+            AttentionMin(SCORE_ROWS, rows - row), k1, AttentionMin(tiling_.tile, step.keys - key));
       }
     }
     k_.Release();

@@ -25,9 +25,9 @@ struct AttentionUb {
   static constexpr uint32_t SMALL = ONES + MAX_ROWS * 4;
   static constexpr uint32_t LEVEL1 = SMALL;               // blocks of 8 reduced
   static constexpr uint32_t LEVEL2 = LEVEL1 + CHUNK / 2;  // of 64
-  static constexpr uint32_t LEVEL2_REST = LEVEL2 + 2048;
   // 256 bytes off the chunks' group of banks: two sources in one group cost a cycle.
-  static constexpr uint32_t SPREAD = LEVEL2_REST + 1024 + 256;  // a value per row, eight times over
+  static constexpr uint32_t SPREAD = LEVEL2 + 3072 + 256;  // a value per row, eight times over
+  static constexpr uint32_t COPIES = SPREAD + 512;         // of eight rows, 64 times over
   static constexpr uint32_t ROWS = SPREAD + MAX_ROWS * 32;
   static constexpr uint32_t FIRST_FACTORS = ROWS + MAX_ROWS * 4;
   static constexpr uint32_t SECOND_FACTORS = FIRST_FACTORS + MAX_ROWS * 4;
@@ -49,39 +49,42 @@ class AttentionRowMath {
   __aicore__ inline void Init(const AscendC::LocalTensor<uint8_t>& ub) {
     level1_ = ub[AttentionUb::LEVEL1].ReinterpretCast<float>();
     level2_ = ub[AttentionUb::LEVEL2].ReinterpretCast<float>();
-    rest_ = ub[AttentionUb::LEVEL2_REST].ReinterpretCast<float>();
     spread_ = ub[AttentionUb::SPREAD].ReinterpretCast<float>();
+    copies_ = ub[AttentionUb::COPIES].ReinterpretCast<float>();
   }
 
-  // The maximum (else the sum) of each row of `pitch` floats. Blocks of 8, then of 64; where rows are longer,
-  // each row's results take a block of their own, filled up with what does not count.
+  // The larger (else the sum) of every two repeats of `count` floats: half as many, which rows of an even
+  // number of repeats reduce to what they did before. Neighbours do not share a group of banks.
+  template <bool isMaximum>
+  __aicore__ inline void Halve(const AscendC::LocalTensor<float>& dst, const AscendC::LocalTensor<float>& x,
+                               uint32_t count) {
+    const uint64_t mask = ATTENTION_LANES;
+    const uint8_t repeats = static_cast<uint8_t>(count / (2 * ATTENTION_LANES));
+    const AscendC::BinaryRepeatParams params(1, 1, 1, 8, 16, 16);
+    if constexpr (isMaximum) {
+      AscendC::Max(dst, x, x[ATTENTION_LANES], mask, repeats, params);
+    } else {
+      AscendC::Add(dst, x, x[ATTENTION_LANES], mask, repeats, params);
+    }
+    AscendC::PipeBarrier<PIPE_V>();
+  }
+
+  // The maximum (else the sum) of each row of at most 512 floats, `pitch`. Blocks of 8, then of 64; where
+  // rows are longer, each row's results take a block of their own, filled up with what does not count.
   template <bool isMaximum>
   __aicore__ inline void Reduce(const AscendC::LocalTensor<float>& dst, const AscendC::LocalTensor<float>& x,
                                 uint32_t rows, uint32_t pitch) {
     const uint32_t repeats = pitch / ATTENTION_LANES;
     ReduceBlocks<isMaximum>(level1_, x, rows * repeats, ATTENTION_LANES, 8);
-    AscendC::PipeBarrier<PIPE_V>();
     if (repeats == 1) {
+      AscendC::PipeBarrier<PIPE_V>();
       ReduceBlocks<isMaximum>(dst, level1_, (rows + 7) / 8, ATTENTION_LANES, 8);
       AscendC::PipeBarrier<PIPE_V>();
       return;
     }
-    const float neutral = isMaximum ? LOWEST : 0.0f;
-    const int32_t count = static_cast<int32_t>(rows * 8);
-    if (repeats % 8 != 0) {
-      AscendC::Duplicate(repeats < 8 ? level2_ : rest_, neutral, count);
-      AscendC::PipeBarrier<PIPE_V>();
-    }
-    ReduceBlocks<isMaximum>(level2_, level1_, rows, AttentionMin(repeats, 8) * 8, repeats);
-    if (repeats > 8) {
-      ReduceBlocks<isMaximum>(rest_, level1_[ATTENTION_LANES], rows, (repeats - 8) * 8, repeats);
-      AscendC::PipeBarrier<PIPE_V>();
-      if constexpr (isMaximum) {
-        AscendC::Max(level2_, level2_, rest_, count);
-      } else {
-        AscendC::Add(level2_, level2_, rest_, count);
-      }
-    }
+    if (repeats < 8) AscendC::Duplicate(level2_, isMaximum ? LOWEST : 0.0f, static_cast<int32_t>(rows * 8));
+    AscendC::PipeBarrier<PIPE_V>();
+    ReduceBlocks<isMaximum>(level2_, level1_, rows, repeats * 8, repeats);
     AscendC::PipeBarrier<PIPE_V>();
     ReduceBlocks<isMaximum>(dst, level2_, (rows + 7) / 8, ATTENTION_LANES, 8);
     AscendC::PipeBarrier<PIPE_V>();
@@ -101,6 +104,12 @@ class AttentionRowMath {
         const uint32_t lanes = AttentionMin(ATTENTION_LANES, width - i * ATTENTION_LANES);
         Combine<isDifference>(x[i * ATTENTION_LANES], spread_, lanes, rows, {1, 1, 0, step, step, 1});
       }
+    } else if (width == 2 * 8 * ATTENTION_LANES) {
+      // Every value eight times over again: one for every two repeats of its row.
+      AscendC::Brcb(copies_, spread_, static_cast<uint8_t>(rows), {1, 8});
+      AscendC::PipeBarrier<PIPE_V>();
+      Combine<isDifference>(x, copies_, ATTENTION_LANES, rows * 8, {1, 1, 0, 16, 16, 1});
+      Combine<isDifference>(x[ATTENTION_LANES], copies_, ATTENTION_LANES, rows * 8, {1, 1, 0, 16, 16, 1});
     } else {
       for (uint32_t row = 0; row < rows; ++row) {
         Combine<isDifference>(x[row * pitch], spread_[row * 8], ATTENTION_LANES, columns, {1, 1, 0, 8, 8, 0});
@@ -136,6 +145,6 @@ class AttentionRowMath {
 
   AscendC::LocalTensor<float> level1_;
   AscendC::LocalTensor<float> level2_;
-  AscendC::LocalTensor<float> rest_;
   AscendC::LocalTensor<float> spread_;
+  AscendC::LocalTensor<float> copies_;
 };

@@ -10,7 +10,7 @@ constexpr uint32_t ATTENTION_FRACTAL = 16;
 constexpr uint32_t ATTENTION_LANES = 64;  // of a vector repeat of floats
 constexpr uint32_t ATTENTION_AHEAD = 2;   // tasks whose scores are computed before they are used
 constexpr uint32_t ATTENTION_RING = ATTENTION_AHEAD + 1;
-constexpr uint32_t ATTENTION_PARTS = 8;   // of a long task's scores and of its results, which take turns
+constexpr uint32_t ATTENTION_PARTS = 8;  // of a long task's scores and of its results, which take turns
 constexpr uint8_t ATTENTION_CUBE_AND_VECTORS = 2;  // mode of the flags between a cube core and its vectors
 constexpr uint16_t ATTENTION_SCORES_READY = 0;
 constexpr uint16_t ATTENTION_WEIGHTS_READY = 1;
@@ -42,8 +42,10 @@ struct AttentionStep {
   bool isFirst;  // block of keys of these rows
   bool isLast;
 
-  // Rows of scores lie this many floats apart.
-  __aicore__ inline uint32_t Pitch() const { return AttentionRoundUp(keys, ATTENTION_LANES); }
+  // Rows of scores lie this many floats apart: whole repeats, in long tasks pairs of them.
+  __aicore__ inline uint32_t Pitch() const {
+    return AttentionRoundUp(keys, isShort ? ATTENTION_LANES : 2 * ATTENTION_LANES);
+  }
   // Rows of a tile of a long segment, all but the last one.
   __aicore__ inline uint32_t SubRows() const {
     return AttentionRoundUp((rows + subs - 1) / subs, ATTENTION_FRACTAL);

@@ -180,9 +180,11 @@ class AttentionVector {
       if (step.isShort) {
         WeighWhole(step, x, rows, tile * WEIGHTS_PER_SCORE);
       } else {
-        WeighPart(x, OfTile(AttentionUb::MAXIMA, tile_)[row], OfTile(AttentionUb::SUMS, tile_)[row],
-                  before[row], rows, step.keys, pitch);
-        AscendC::LocalTensor<T> weights = Round(x, rows * pitch);
+        AscendC::LocalTensor<T> weights = AcquireOut();
+        WeighPart(x, weights.template ReinterpretCast<float>(), OfTile(AttentionUb::MAXIMA, tile_)[row],
+                  OfTile(AttentionUb::SUMS, tile_)[row], before[row], rows, step.keys, pitch);
+        AscendC::Cast(weights, x, AscendC::RoundMode::CAST_RINT, rows * pitch);
+        AnnounceOut();
         ReleaseIn();
         AscendC::DataCopy(weightsGm_[tile * WEIGHTS_PER_SCORE + row * pitch], weights, rows * pitch);
         ReleaseOut();
@@ -250,17 +252,21 @@ class AttentionVector {
     ReleaseOut();
   }
 
-  // Rows of which there may be more keys: relative to the maximum so far, sums left to the end.
+  // Rows of which there may be more keys: relative to the maximum so far, sums left to the end. `halves` has
+  // room for half of x.
   __aicore__ inline void WeighPart(const AscendC::LocalTensor<float>& x,
+                                   const AscendC::LocalTensor<float>& halves,
                                    const AscendC::LocalTensor<float>& maxima,
                                    const AscendC::LocalTensor<float>& sums,
                                    const AscendC::LocalTensor<float>& before, uint32_t rows, uint32_t keys,
                                    uint32_t pitch) {
-    math_.template Reduce<true>(maxima, x, rows, pitch);
+    math_.template Halve<true>(halves, x, rows * pitch);
+    math_.template Reduce<true>(maxima, halves, rows, pitch / 2);
     AscendC::Max(maxima, maxima, before, static_cast<int32_t>(rows));
     AscendC::PipeBarrier<PIPE_V>();
     Exponentiate(x, maxima, rows, keys, pitch);
-    math_.template Reduce<false>(sums, x, rows, pitch);
+    math_.template Halve<false>(halves, x, rows * pitch);
+    math_.template Reduce<false>(sums, halves, rows, pitch / 2);
   }
 
   // What the new maxima make of the earlier results and sums.
@@ -292,9 +298,11 @@ class AttentionVector {
   __aicore__ inline void MaskKeys(const AscendC::LocalTensor<float>& x, uint32_t rows, uint32_t keys,
                                   uint32_t pitch, int32_t bits) {
     if (keys == pitch) return;
-    uint64_t mask[2] = {~uint64_t{0} << (keys % ATTENTION_LANES), 0};
-    AscendC::Duplicate(x[pitch - ATTENTION_LANES].ReinterpretCast<int32_t>(), bits, mask,
-                       static_cast<uint8_t>(rows), 1, static_cast<uint8_t>(pitch / 8));
+    for (uint32_t at = keys / ATTENTION_LANES * ATTENTION_LANES; at < pitch; at += ATTENTION_LANES) {
+      uint64_t mask[2] = {at < keys ? ~uint64_t{0} << (keys - at) : ~uint64_t{0}, 0};
+      AscendC::Duplicate(x[at].ReinterpretCast<int32_t>(), bits, mask, static_cast<uint8_t>(rows), 1,
+                         static_cast<uint8_t>(pitch / 8));
+    }
     AscendC::PipeBarrier<PIPE_V>();
   }
 
