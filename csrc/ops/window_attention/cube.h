@@ -67,7 +67,7 @@ class AttentionCube {
     }
     q_.Release();
     k_.Release();
-    AscendC::CrossCoreSetFlag<ATTENTION_CUBE_AND_VECTORS, PIPE_FIX>(ATTENTION_SCORES_READY);
+    AnnounceScores();
   }
 
   // v of a task.
@@ -106,14 +106,20 @@ class AttentionCube {
     const uint32_t tiles = TilesOf(step.keys);
     if (part == 0 && step.isFirst) LoadTiles(step, q);
     for (uint32_t i = Cut(tiles, part); i < Cut(tiles, part + 1); ++i) {
-      LoadKeys(step, k, i * tiling_.tile);
-      ScoreKeys(step, i * tiling_.tile);
+      ScoreKeys(step, k, i * tiling_.tile, 0, step.subs);
     }
-    if (part + 1 < ATTENTION_PARTS) return;
+    if (part + 1 == ATTENTION_PARTS) EndScores(step, 0);
+  }
+
+  // All scores of a core's first task, which the vector cores wait for: tile after tile of rows.
+  __aicore__ inline void ScoresFirst(const AttentionStep& step, const AttentionHeads<T>& q,
+                                     const AttentionHeads<T>& k) {
+    LoadTiles(step, q);
     for (uint32_t sub = 0; sub < step.subs; ++sub) {
-      if (step.isLast) q_.Release();
-      AscendC::CrossCoreSetFlag<ATTENTION_CUBE_AND_VECTORS, PIPE_FIX>(ATTENTION_SCORES_READY);
+      for (uint32_t key = 0; key < step.keys; key += tiling_.tile) ScoreKeys(step, k, key, sub, sub + 1);
+      if (sub + 1 < step.subs) AnnounceScores();
     }
+    EndScores(step, step.subs - 1);
   }
 
   // A part of ATTENTION_PARTS of the results of a task's tiles, which the vector cores put together.
@@ -152,30 +158,37 @@ class AttentionCube {
     }
   }
 
-  // A tile of keys.
-  __aicore__ inline void LoadKeys(const AttentionStep& step, const AttentionHeads<T>& k, uint32_t key) {
-    const uint32_t keys = AttentionMin(tiling_.tile, step.keys - key);
-    AttentionHeads<T> rows = k;
-    rows.data = k.data[uint64_t{step.key + key} * k.tokenStride];
-    load_.SharedHeads(k_.Acquire(), rows, step.head, 1, keys, tiling_.dim,
+  // Scores of some tiles of rows and a tile of keys from `key` on.
+  __aicore__ inline void ScoreKeys(const AttentionStep& step, const AttentionHeads<T>& k, uint32_t key,
+                                   uint32_t firstSub, uint32_t endSub) {
+    const uint32_t keys = AttentionMin(tiling_.tile, step.keys - key), pitch = step.Pitch();
+    AttentionHeads<T> from = k;
+    from.data = k.data[uint64_t{step.key + key} * k.tokenStride];
+    load_.SharedHeads(k_.Acquire(), from, step.head, 1, keys, tiling_.dim,
                       AttentionRoundUp(keys, ATTENTION_FRACTAL), 0);
     k_.Announce();
-  }
-
-  // Scores of all rows of a task and the tile of keys that is loaded.
-  __aicore__ inline void ScoreKeys(const AttentionStep& step, uint32_t key) {
     AscendC::LocalTensor<T> k1 = k_.Take();
-    const uint32_t pitch = step.Pitch();
-    for (uint32_t sub = 0; sub < step.subs; ++sub) {
+    for (uint32_t sub = firstSub; sub < endSub; ++sub) {
       const uint32_t rows = step.RowsOf(sub);
       AscendC::GlobalTensor<float> scores = scoresGm_[AttentionScoresAt(step, sub, tiling_)];
       for (uint32_t row = 0; row < rows; row += SCORE_ROWS) {
-        multiply_.ScoreBlock(
-            scores[row * pitch + key], pitch, q_.Taken(sub), AttentionRoundUp(rows, ATTENTION_FRACTAL), row,
-            AttentionMin(SCORE_ROWS, rows - row), k1, AttentionMin(tiling_.tile, step.keys - key));
+        multiply_.ScoreBlock(scores[row * pitch + key], pitch, q_.Taken(sub),
+                             AttentionRoundUp(rows, ATTENTION_FRACTAL), row,
+                             AttentionMin(SCORE_ROWS, rows - row), k1, keys);
       }
     }
     k_.Release();
+  }
+
+  // A tile's scores are in the workspace.
+  __aicore__ inline void AnnounceScores() {
+    AscendC::CrossCoreSetFlag<ATTENTION_CUBE_AND_VECTORS, PIPE_FIX>(ATTENTION_SCORES_READY);
+  }
+
+  // All tiles' are, of which so many were announced. q stays until the last block of keys.
+  __aicore__ inline void EndScores(const AttentionStep& step, uint32_t announced) {
+    for (uint32_t sub = announced; sub < step.subs; ++sub) AnnounceScores();
+    for (uint32_t sub = 0; step.isLast && sub < step.subs; ++sub) q_.Release();
   }
 
   // v of a block of keys, in two halves that all tiles of rows use.

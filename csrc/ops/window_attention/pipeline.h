@@ -22,7 +22,8 @@ class AttentionPipeline {
       // A long task loads its own q and k, slot after slot: the next task's have to wait for it.
       const bool isLong = scores && !Task(i - 1).isShort;
       const bool isPair = isLong && i > ATTENTION_AHEAD && !Task(i - 1 - ATTENTION_AHEAD).isShort;
-      for (uint32_t part = 0; isLong && part < ATTENTION_PARTS; ++part) {
+      if (isLong && i == 1) cube.ScoresFirst(Task(0), source.Query(Task(0)), source.Keys(Task(0)));
+      for (uint32_t part = 0; isLong && i > 1 && part < ATTENTION_PARTS; ++part) {
         cube.ScoresLong(Task(i - 1), source.Query(Task(i - 1)), source.Keys(Task(i - 1)), part);
         // The results of a long task take turns with the scores: they keep different pipes busy.
         if (isPair) cube.ValuesLong(Task(i - 1 - ATTENTION_AHEAD), part);
