@@ -58,5 +58,6 @@ class WindowAttention {
 // A block's part of the workspace.
 __aicore__ inline GM_ADDR AttentionWorkspace(GM_ADDR workspace, const WindowAttentionTiling& tiling,
                                              uint32_t block) {
-  return workspace + block * (ATTENTION_RING * uint64_t{tiling.scoreBytes} + 2 * uint64_t{tiling.outBytes});
+  return workspace + block * (ATTENTION_RING * uint64_t{tiling.scoreBytes} +
+                              ATTENTION_RESULTS * uint64_t{tiling.outBytes});
 }

@@ -21,12 +21,10 @@ class AttentionPipeline {
       const bool scores = i > 0 && i - 1 < count;
       // A long task loads its own q and k, slot after slot: the next task's have to wait for it.
       const bool isLong = scores && !Task(i - 1).isShort;
-      const bool isPair = isLong && i > ATTENTION_AHEAD && !Task(i - 1 - ATTENTION_AHEAD).isShort;
       if (isLong && i == 1) cube.ScoresFirst(Task(0), source.Query(Task(0)), source.Keys(Task(0)));
       for (uint32_t part = 0; isLong && i > 1 && part < ATTENTION_PARTS; ++part) {
         cube.ScoresLong(Task(i - 1), source.Query(Task(i - 1)), source.Keys(Task(i - 1)), part);
-        // The results of a long task take turns with the scores: they keep different pipes busy.
-        if (isPair) cube.ValuesLong(Task(i - 1 - ATTENTION_AHEAD), part);
+        TakeTurns(cube, i, part);
       }
       more = more && schedule.Next(Task(i));
       if (more) {
@@ -40,7 +38,7 @@ class AttentionPipeline {
       if (i <= ATTENTION_AHEAD) continue;
       const uint32_t last = i - 1 - ATTENTION_AHEAD;
       if (last >= count) break;
-      if (!isPair) Finish(cube, last, last + 1 < count);
+      Finish(cube, last, last + 1 < count);
     }
   }
 
@@ -49,11 +47,34 @@ class AttentionPipeline {
 
   __aicore__ inline AttentionStep& Task(uint32_t i) { return tasks_[i % TASKS]; }
 
+  // Results between the parts of long scores, which keep other pipes busy: the second half of the task that
+  // this turn finishes, then the first half of the next, whose weights are there by then.
+  __aicore__ inline void TakeTurns(AttentionCube<T>& cube, uint32_t i, uint32_t part) {
+    constexpr uint32_t HALF = ATTENTION_PARTS / 2;
+    const bool hasLast = i > ATTENTION_AHEAD;
+    if (hasLast && Task(i - 1 - ATTENTION_AHEAD).isShort) return;
+    if (part < HALF) {
+      if (hasLast) Advance(cube, i - 1 - ATTENTION_AHEAD, HALF + part + 1);
+    } else if (Task(i - ATTENTION_AHEAD).subs > 1) {
+      Advance(cube, i - ATTENTION_AHEAD, part - HALF + 1);
+    }
+  }
+
+  // Brings a long task's results up to `end` parts.
+  __aicore__ inline void Advance(AttentionCube<T>& cube, uint32_t i, uint32_t end) {
+    if (i >= finished_) {
+      for (; done_ < end; ++done_) cube.ValuesLong(Task(i), done_);
+    }
+    if (done_ < ATTENTION_PARTS) return;
+    done_ = 0;
+    finished_ = i + 1;
+  }
+
   // A short task's v is loaded one task ahead, except past a long one, which uses both slots.
   __aicore__ inline void Finish(AttentionCube<T>& cube, uint32_t i, bool hasNext) {
     const AttentionStep& step = Task(i);
     if (!step.isShort) {
-      for (uint32_t part = 0; part < ATTENTION_PARTS; ++part) cube.ValuesLong(step, part);
+      Advance(cube, i, ATTENTION_PARTS);
       return;
     }
     if (valuesLoaded_ <= i) cube.LoadShortValues(step);
@@ -65,5 +86,7 @@ class AttentionPipeline {
   }
 
   AttentionStep tasks_[TASKS];
+  uint32_t done_ = 0;          // parts of the results of the next long task
+  uint32_t finished_ = 0;      // long tasks before this one have all of theirs
   uint32_t valuesLoaded_ = 0;  // so many tasks have had their v loaded, or load it themselves
 };

@@ -154,7 +154,7 @@ class AttentionProducts {
     store.ndNum = 1;
     AscendC::WaitFlag<AscendC::HardEvent::M_FIX>(RESULT + static_cast<int32_t>(slot));
     AscendC::Fixpipe<float, float, AscendC::CFG_ROW_MAJOR>(
-        resultGm_[(part_ & 1) * (tiling_.outBytes / sizeof(float))], Result(slot), store);
+        resultGm_[part_ % ATTENTION_RESULTS * (tiling_.outBytes / sizeof(float))], Result(slot), store);
     ReleaseResult(rows, slot);
     AscendC::CrossCoreSetFlag<ATTENTION_CUBE_AND_VECTORS, PIPE_FIX>(ATTENTION_RESULT_READY);
     ++part_;

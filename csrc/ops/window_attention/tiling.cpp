@@ -11,6 +11,7 @@ constexpr uint32_t kMaxSlotBytes = 40960;  // of q and k in L1: four heads of a 
 constexpr uint32_t kWindowRows = 128;      // of all heads of a task over a short segment
 constexpr uint32_t kMaxKeys = 1024;        // of one softmax block: eight rows fill a chunk of UB
 constexpr uint32_t kRing = 3;              // tasks whose scores the workspace holds
+constexpr uint32_t kResults = 3;           // parts of long results, likewise
 constexpr uint32_t kSubs = 2;
 constexpr uint64_t kMaxStride = 65535;  // of Nd2NzParams
 constexpr uint64_t kMaxCount = INT32_MAX;
@@ -106,7 +107,7 @@ Launch<WindowAttentionTiling> tile_padded_attention(const WindowAttentionShape& 
   const uint64_t work = uint64_t{t.tokens} * t.heads;
   const uint32_t blocks = static_cast<uint32_t>(
       std::min<uint64_t>(static_cast<uint64_t>(chip.cube_cores), (work + kFractal - 1) / kFractal));
-  const uint64_t each = uint64_t{kRing} * t.scoreBytes + 2 * t.outBytes;
+  const uint64_t each = uint64_t{kRing} * t.scoreBytes + uint64_t{kResults} * t.outBytes;
   return {blocks, blocks * each, t};
 }
 

@@ -44,5 +44,5 @@ struct WindowAttentionTiling {
   uint32_t vSlotBytes;
   uint32_t pSlotBytes;
   uint32_t scoreBytes;  // of a task's scores, of which the workspace holds ATTENTION_RING
-  uint32_t outBytes;    // of a tile's unfinished result, of which it holds two
+  uint32_t outBytes;    // of a tile's unfinished result, of which it holds ATTENTION_RESULTS
 };

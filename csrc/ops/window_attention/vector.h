@@ -41,7 +41,7 @@ class AttentionVector {
 
   // Takes back the events that Init gave out, after the last result.
   __aicore__ inline void Finish() {
-    FinishResult();
+    FinishResults();
     for (int32_t slot = 0; slot < slots_; ++slot) {
       AscendC::WaitFlag<AscendC::HardEvent::V_MTE2>(slot);
     }
@@ -69,14 +69,17 @@ class AttentionVector {
       AscendC::CrossCoreWaitFlag(ATTENTION_SCORES_READY);
       WeighTile(step, sub, first, count);
       AscendC::CrossCoreSetFlag<ATTENTION_CUBE_AND_VECTORS, PIPE_MTE3>(ATTENTION_WEIGHTS_READY);
-      // The cube core works on a tile's result while the next one is weighed.
-      FinishResult();
-      if (!step.isShort) {
-        pending_ = {true, step.isFirst, step.isLast, tile_, sub, first, count, 0};
-        pending_.out = (step.token + step.row + sub * step.SubRows() + first) * tiling_.outTokenStride +
-                       step.head * tiling_.outHeadStride;
-        ++tile_;
+      if (step.isShort) {
+        FinishResults();
+        continue;
       }
+      // The cube core works on a tile's result while the next ones are weighed.
+      FinishResult(tile_);
+      Pending& pending = pending_[tile_ % LATER];
+      pending = {true, step.isFirst, step.isLast, tile_, sub, first, count, 0};
+      pending.out = (step.token + step.row + sub * step.SubRows() + first) * tiling_.outTokenStride +
+                    step.head * tiling_.outHeadStride;
+      ++tile_;
     }
   }
 
@@ -134,7 +137,8 @@ class AttentionVector {
     uint64_t out;  // where they go
   };
 
-  static constexpr int16_t NAN_BITS = 0x7FFF;  // of a half and of a bfloat16
+  static constexpr uint32_t LATER = ATTENTION_RESULTS - 1;  // so many tiles a result is put together
+  static constexpr int16_t NAN_BITS = 0x7FFF;               // of a half and of a bfloat16
   static constexpr int32_t MINUS_INFINITY = static_cast<int32_t>(0xFF800000);
   static constexpr uint32_t WEIGHTS_PER_SCORE = sizeof(float) / sizeof(T);
 
@@ -324,32 +328,39 @@ class AttentionVector {
 
   // ---- results of long tasks ----
 
-  // Adds the pending tile's part to its rows' results; stores them after the last one.
-  __aicore__ inline void FinishResult() {
-    if (!pending_.exists) return;
-    pending_.exists = false;
+  // All that are pending.
+  __aicore__ inline void FinishResults() {
+    for (uint32_t i = 0; i < LATER; ++i) FinishResult(tile_ + i);
+  }
+
+  // Adds the part of the tile LATER tiles before `tile` to its rows' results; stores them after the last one.
+  __aicore__ inline void FinishResult(uint32_t tile) {
+    Pending& pending = pending_[tile % LATER];
+    if (!pending.exists) return;
+    pending.exists = false;
     AscendC::CrossCoreWaitFlag(ATTENTION_RESULT_READY);
-    const uint32_t slot = part_++ & 1, rows = pending_.count;
+    const uint32_t slot = part_++ % ATTENTION_RESULTS, rows = pending.count;
     if (rows == 0) return;
     const uint32_t count = rows * valueWidth_;
     AscendC::LocalTensor<float> summed =
-        At<float>(AttentionUb::SUMMED + pending_.sub * AttentionUb::SUMMED_BYTES);
+        At<float>(AttentionUb::SUMMED + pending.sub * AttentionUb::SUMMED_BYTES);
     AscendC::LocalTensor<float> part =
-        CopyIn(partsGm_[slot * (tiling_.outBytes / sizeof(float)) + pending_.first * valueWidth_], count);
-    if (pending_.isFirst) {
+        CopyIn(partsGm_[slot * (tiling_.outBytes / sizeof(float)) + pending.first * valueWidth_], count);
+    if (pending.isFirst) {
       AscendC::Muls(summed, part, 1.0f, static_cast<int32_t>(count));
     } else {
-      math_.template Apply<false>(summed, OfTile(AttentionUb::FACTORS, pending_.tile), rows, valueWidth_,
+      math_.template Apply<false>(summed, OfTile(AttentionUb::FACTORS, pending.tile), rows, valueWidth_,
                                   valueWidth_);
       AscendC::Add(summed, summed, part, static_cast<int32_t>(count));
     }
     AscendC::PipeBarrier<PIPE_V>();
     ReleaseIn();
-    if (pending_.isLast) StoreResult(summed, rows);
+    if (pending.isLast) StoreResult(pending, summed, rows);
   }
 
-  __aicore__ inline void StoreResult(const AscendC::LocalTensor<float>& summed, uint32_t rows) {
-    AscendC::LocalTensor<float> sums = OfTile(AttentionUb::SUMS, pending_.tile);
+  __aicore__ inline void StoreResult(const Pending& pending, const AscendC::LocalTensor<float>& summed,
+                                     uint32_t rows) {
+    AscendC::LocalTensor<float> sums = OfTile(AttentionUb::SUMS, pending.tile);
     AscendC::Div(sums, At<float>(AttentionUb::ONES), sums, static_cast<int32_t>(rows));
     AscendC::PipeBarrier<PIPE_V>();
     math_.template Apply<false>(summed, sums, rows, valueWidth_, valueWidth_);
@@ -361,8 +372,8 @@ class AttentionVector {
     params.srcStride = (valueWidth_ * sizeof(T) - AttentionRoundUp(bytes, BLOCK)) / BLOCK;
     params.dstStride = tiling_.outTokenStride * sizeof(T) - bytes;
     for (uint32_t piece = 0; piece < tiling_.pieces; ++piece) {
-      AscendC::DataCopyPad(outGm_[pending_.out + piece * tiling_.pieceOut],
-                           result[piece * tiling_.pieceWidth], params);
+      AscendC::DataCopyPad(outGm_[pending.out + piece * tiling_.pieceOut], result[piece * tiling_.pieceWidth],
+                           params);
     }
     ReleaseOut();
     AscendC::PipeBarrier<PIPE_V>();
@@ -406,7 +417,7 @@ class AttentionVector {
   AscendC::GlobalTensor<float> partsGm_;
   AscendC::TBuf<AscendC::TPosition::VECCALC> buffer_;
   AttentionRowMath math_;
-  Pending pending_ = {false, false, false, 0, 0, 0, 0, 0};
+  Pending pending_[LATER] = {};
   int32_t slots_;      // of chunks in
   uint32_t in_ = 0;    // the next chunk in
   uint32_t out_ = 0;   // the next chunk out
