@@ -120,7 +120,7 @@ WINDOW_ATTENTION = [
     Harmless(
         "count beyond the buffer",
         "window_attention",
-        "Duplicate(x[pitch - ATTENTION_LANES]",
+        "Duplicate(x[at].ReinterpretCast<int32_t>()",
         "the instruction takes a mask of bits and has no count",
     ),
     moved("window_attention", "if (IsWide(rows)) AscendC::WaitFlag<AscendC::HardEvent::FIX_M>", BEFORE_ITS_USE),
