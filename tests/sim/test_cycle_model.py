@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scenarios
-from harness import struct
+from harness import kernels, struct
 from hypothesis import given
 from hypothesis import strategies as st
+from test_vector import IMAGE, REGION, TABLE, VectorCase
 
 from qwen_vl_npu_ops import sim
 from qwen_vl_npu_ops.sim.native import native
@@ -69,6 +70,28 @@ def test_every_constant_of_the_page_is_in_the_table_of_costs():
     named = re.findall(r"`(k[A-Z]\w+)`", PAGE)
     assert named
     assert set(named) <= set(re.findall(r"\bk[A-Z]\w+", costs))
+
+
+# ---- one instruction ----
+
+REPEATS = 30
+
+
+def cycles_of(operation, src0):
+    """Of a kernel that runs one instruction of REPEATS repeats in fp32, without conflicts between UB's banks."""
+    case = VectorCase(
+        operation=TABLE[operation][0], form=1, maskLow=64, bytes=IMAGE, dst=0, src0=src0, src1=2 * REGION + 256,
+        repeat=REPEATS, dstBlock=1, src0Block=1, src1Block=1, dstRepeat=8, src0Repeat=8, src1Repeat=8,
+    )  # fmt: skip
+    with sim.device("910B1") as device:
+        kernels("vector").launch("vector_float", 1, np.zeros(IMAGE, np.uint8), case)
+    return device.report()[0].cycles
+
+
+@pytest.mark.parametrize("operation", ["MulAddDst", "FusedMulAdd", "FusedMulAddRelu"])
+def test_a_third_read_halves_the_rate(operation):
+    assert cycles_of(operation, REGION) - cycles_of("Mul", REGION) == pytest.approx(REPEATS)
+    assert cycles_of(operation, 0) == cycles_of("Mul", 0)
 
 
 # ---- what must hold of any kernel ----

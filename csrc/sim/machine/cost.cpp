@@ -92,7 +92,10 @@ double vector_cycles(const Instruction& i) {
   // [D] [bank]: 154.2 cycles where 88.4 are free of conflicts, over 64 repeats with two reads in a bank
   // group; 138.8 with a read and a write in a bank. [pto]: counter mode off a whole repeat takes 15 to 19
   // more.
-  return cost.fixed + cost.slope * i.repeats + 1.03 * i.read_read + 0.79 * i.read_write +
+  // [doc] UB serves two reads and a write at a time, so that a third read halves the rate (asc-devkit's page
+  // on compound operations: MulAddDst, FusedMulAdd, FusedMulAddRelu).
+  const double slope = cost.slope * (i.three_reads ? 2 : 1);
+  return cost.fixed + slope * i.repeats + 1.03 * i.read_read + 0.79 * i.read_write +
          (i.counter_tail ? 16 : 0);
 }
 

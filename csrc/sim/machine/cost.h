@@ -16,6 +16,7 @@ struct Instruction {
   double repeats = 0;                    // vector: 256-byte repeats, partial ones included
   bool counter_tail = false;             // vector: counter mode off a whole repeat
   double read_read = 0, read_write = 0;  // vector: repeats with UB bank conflicts
+  bool three_reads = false;              // vector: of two sources and the destination, no two in one place
   Memory from = Memory::UB, to = Memory::UB;
   uint64_t bytes = 0;       // moved
   uint64_t bursts = 0;      // pieces that are contiguous in GM

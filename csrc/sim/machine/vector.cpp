@@ -173,6 +173,13 @@ void find_conflicts(const VectorOp& op, Instruction& instruction) {
   }
 }
 
+bool three_reads(const VectorOp& op) {
+  return (op.code == VecCode::MulAddDst || op.code == VecCode::FusedMulAdd ||
+          op.code == VecCode::FusedMulAddRelu) &&
+         op.dst.address != op.src0.address && op.dst.address != op.src1.address &&
+         op.src0.address != op.src1.address;
+}
+
 }  // namespace
 
 void charge(Core& core, const VectorOp& op, double repeats, bool counter_tail, bool elementwise) {
@@ -184,6 +191,7 @@ void charge(Core& core, const VectorOp& op, double repeats, bool counter_tail, b
   instruction.src_type = op.sources ? op.src0.type : op.dst.type;
   instruction.repeats = repeats;
   instruction.counter_tail = counter_tail;
+  instruction.three_reads = three_reads(op);
   if (elementwise) find_conflicts(op, instruction);
   core.occupy(instruction);
 }
