@@ -62,6 +62,7 @@ ONLY_WAITS = "only waits come after it on its pipe"
 FREE = "nothing has used this slot before"
 BEFORE_ITS_USE = "it moves behind another event of its pipe, and stays before the use that it guards"
 ANOTHER_BARRIER = "another barrier stands before the next use"
+OTHER_BYTES = "the instruction that it moves behind touches other bytes"
 NO_RESCALE = "the first block of keys has nothing to rescale"
 ONES = "all numbers there are ones, and there are more of them than rows"
 NO_HAZARD = "it only holds the vector cores back: no bytes of the workspace are used again"
@@ -110,7 +111,11 @@ WINDOW_ATTENTION = [
     moved("window_attention", "WaitFlag<AscendC::HardEvent::MTE3_V>(slot);", ONLY_WAITS, "V_MTE2>(slot);"),
     moved("window_attention", BARRIER, ANOTHER_BARRIER, "AttentionUb::NO_MAXIMA)"),
     dropped("window_attention", BARRIER, ANOTHER_BARRIER, "AttentionUb::NO_MAXIMA)"),
+    moved("window_attention", BARRIER, OTHER_BYTES, "AttentionUb::SMALL), 0.0f"),
+    moved("window_attention", BARRIER, ANOTHER_BARRIER, "Mul(rest, rest, sums, count)"),
     dropped("window_attention", BARRIER, ANOTHER_BARRIER, "Mul(rest, rest, sums, count)"),
+    moved("window_attention", BARRIER, ANOTHER_BARRIER, "ReleaseOut();"),
+    dropped("window_attention", BARRIER, ANOTHER_BARRIER, "ReleaseOut();"),
     Harmless(
         "address shifted",
         "window_attention",
@@ -145,6 +150,7 @@ ROTATE = "rotary_window_attention"
 ROTARY_WINDOW_ATTENTION = [
     moved(ROTATE, "SyncAll<false>();", "it moves behind events of the core's own buffers", "ProcessCube() {"),
     moved(ROTATE, "SyncAll<false>();", "it moves behind events of the core's own buffers", "rotary.Process("),
+    moved(ROTATE, BARRIER, BEFORE_ITS_USE, "AddPartners(results_[i * size]"),
 ]
 
 # Text of the line, and of one before it.

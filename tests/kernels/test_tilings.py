@@ -196,7 +196,7 @@ def test_window_attention_fits(dim, value_dim, heads, tokens, chip):
     f = tiling.fields
     assert 1 <= tiling.blocks <= CUBES[chip]
     assert_attention_fits(f, dim)
-    assert tiling.workspace_bytes == tiling.blocks * (3 * f["scoreBytes"] + 2 * f["outBytes"])
+    assert tiling.workspace_bytes == tiling.blocks * (3 * f["scoreBytes"] + 3 * f["outBytes"])
 
 
 def rotary_attention_shape(**changes) -> dict:
@@ -230,7 +230,7 @@ def test_rotary_window_attention_fits(shape, chip):
     assert rotary["tileTokens"] >= 1
     assert 1 <= rotary["tileHeads"] <= shape["heads"]
     # What all blocks share, then q, k and a place for v of all tokens, or rings where these are rotated task by task.
-    assert f["sharedBytes"] == tiling.blocks * (3 * attention["scoreBytes"] + 2 * attention["outBytes"])
+    assert f["sharedBytes"] == tiling.blocks * (3 * attention["scoreBytes"] + 3 * attention["outBytes"])
     assert f["rotatedBytes"] == shape["tokens"] * shape["heads"] * shape["dim"] * 2
     assert f["ringBytes"] == 4 * 2 * attention["maxRows"] * shape["dim"] * 2
     rings = f["fused"] * tiling.blocks * f["ringBytes"]
