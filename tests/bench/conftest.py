@@ -32,5 +32,31 @@ def report(run):
 
 
 @pytest.fixture
+def refuses(run):
+    """Checks that a command line is a usage error that names what is wrong."""
+
+    def check(args, named):
+        result = run(*args.split())
+        assert result.exit_code == 2, result.output
+        assert named in " ".join(result.stderr.split())
+        assert result.stdout == ""
+
+    return check
+
+
+@pytest.fixture
+def needs_an_npu(run):
+    """Checks that a benchmark says in a line that there is no NPU."""
+
+    def check(benchmark):
+        result = run(benchmark, "--device", "npu")
+        assert result.exit_code == 1
+        assert result.stderr.startswith("Error: --device npu: torch_npu")
+        assert result.stderr.count("\n") == 1
+
+    return check
+
+
+@pytest.fixture
 def cores():
     return len(os.sched_getaffinity(0))

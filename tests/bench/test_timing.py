@@ -1,19 +1,9 @@
 """Rounds, quartiles and contention, on a clock that the test moves."""
 
 import pytest
+from clocks import Steps
 
 from qwen_vl_npu_ops.bench.timing import CONTENDED, TRIES, ContendedError, SystemClock, interleave, summarise
-
-
-class FakeClock:
-    def __init__(self):
-        self.time = self.waiting = 0.0
-
-    def now(self):
-        return self.time
-
-    def waited(self):
-        return self.waiting
 
 
 class Function:
@@ -31,7 +21,7 @@ class Function:
 
 
 def test_rounds_interleave_and_take_turns_to_start():
-    clock, log = FakeClock(), []
+    clock, log = Steps(), []
     names = "abc"
     interleave({name: Function(clock, log, name, [1.0]) for name in names}, 4, clock)
     assert log[:6] == list("aabbcc")  # warm-up, and how long one takes
@@ -40,7 +30,7 @@ def test_rounds_interleave_and_take_turns_to_start():
 
 
 def test_medians_and_quartiles():
-    clock = FakeClock()
+    clock = Steps()
     slow = Function(clock, [], "slow", [9.0, 9.0, 5.0, 1.0, 2.0, 4.0, 3.0])
     timing = interleave({"slow": slow, "other": Function(clock, [], "other", [1.0])}, 5, clock)["slow"]
     assert (timing.median, timing.low, timing.high) == (3.0, 2.0, 4.0)
@@ -52,7 +42,7 @@ def test_one_round_has_no_spread():
 
 
 def test_a_contended_round_is_dropped_whole_and_tried_again():
-    clock = FakeClock()
+    clock = Steps()
     # In the second round kept, b waits for a core: a's time of that round, 100, must go as well.
     a = Function(clock, [], "a", [1.0, 1.0, 1.0, 100.0, 1.0, 1.0])
     b = Function(clock, [], "b", [2.0], waits={3: 2.0 * 1.01 * CONTENDED})
@@ -63,14 +53,14 @@ def test_a_contended_round_is_dropped_whole_and_tried_again():
 
 
 def test_short_waits_are_no_contention():
-    clock = FakeClock()
+    clock = Steps()
     waits = dict.fromkeys(range(10), 0.99 * CONTENDED)
     timing = interleave({"a": Function(clock, [], "a", [1.0], waits)}, 5, clock)["a"]
     assert (timing.rounds, timing.dropped) == (5, 0)
 
 
 def test_how_much_waiting_is_contention_can_be_said():
-    clock = FakeClock()
+    clock = Steps()
     a = Function(clock, [], "a", [1.0], dict.fromkeys(range(10), 0.2))
     timing = interleave({"a": a}, 3, clock, once=True, contended=0.25)["a"]
     assert (timing.rounds, timing.dropped, a.calls) == (3, 0, 3)
@@ -79,7 +69,7 @@ def test_how_much_waiting_is_contention_can_be_said():
 
 
 def test_nothing_but_contended_rounds_is_an_error():
-    clock = FakeClock()
+    clock = Steps()
     function = Function(clock, [], "a", [1.0], dict.fromkeys(range(100), 0.5))
     with pytest.raises(ContendedError, match=f"each of {3 * TRIES} rounds"):
         interleave({"a": function}, 3, clock)
@@ -87,7 +77,7 @@ def test_nothing_but_contended_rounds_is_an_error():
 
 
 def test_short_functions_are_repeated_and_divided():
-    clock = FakeClock()
+    clock = Steps()
     function = Function(clock, [], "a", [1e-4])
     timing = interleave({"a": function}, 2, clock)["a"]
     assert timing.median == pytest.approx(1e-4)
@@ -97,7 +87,7 @@ def test_short_functions_are_repeated_and_divided():
 @pytest.mark.parametrize(("functions", "rounds", "named"), [({}, 1, "functions"), ({"a": lambda: None}, 0, "rounds")])
 def test_bad_input(functions, rounds, named):
     with pytest.raises(ValueError, match=f"{named}: expected at least"):
-        interleave(functions, rounds, FakeClock())
+        interleave(functions, rounds, Steps())
 
 
 def test_the_systems_clock_goes_forward():

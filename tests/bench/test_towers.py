@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from clocks import Steps, Ticks
 from torch import nn
 
 from qwen_vl_npu_ops.bench import compare, compare_towers, memory, stages, towers
@@ -14,33 +15,6 @@ SMALL = VisionConfig(
     depth=4, hidden_size=160, num_heads=2, intermediate_size=220, out_hidden_size=96, fullatt_block_indexes=(1, 3)
 )
 GRIDS = ((1, 4, 6), (2, 8, 10))
-
-
-class Ticks:
-    """A clock on which each look takes a second."""
-
-    def __init__(self):
-        self.time = 0.0
-
-    def now(self):
-        self.time += 1.0
-        return self.time
-
-    def waited(self):
-        return 0.0
-
-
-class Steps:
-    """A clock that only calls move."""
-
-    def __init__(self):
-        self.time = 0.0
-
-    def now(self):
-        return self.time
-
-    def waited(self):
-        return 0.0
 
 
 @pytest.mark.parametrize(

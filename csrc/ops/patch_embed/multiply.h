@@ -21,8 +21,7 @@ struct PatchEmbedQuant<bfloat16_t> {
 };
 
 // One cube core's tasks. Two tiles of rows, a pair, are multiplied with the same weights and accumulate in
-// the two halves of L0C. Of a chunk of k, tile 0 takes both halves and then tile 1 does, so that while one
-// tile is written out the other still keeps the cube busy.
+// the two halves of L0C.
 template <typename T>
 class PatchEmbedMultiply {
  public:
