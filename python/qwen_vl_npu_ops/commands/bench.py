@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,12 +14,14 @@ from .. import npu, ops, sim
 from ..bench import cases, compare, compare_towers, estimate_towers, operators, peaks, peers, towers
 from ..bench.cases import Batch
 from ..bench.record import Line, Peaks, Report, Stage
-from ..bench.timing import CONTENDED
 from ..config import VisionConfig
 from . import CommandError, failing_as, live_isa
 from .machine import machine, versions
 from .npu_check import missing_npu
 from .options import DTYPES
+
+if TYPE_CHECKING:
+    from .bench_options import Common, OpsOptions, TowerOptions
 
 # Of the environment, what speed can depend on.
 VARIABLES = ("GLIBC_TUNABLES", "LD_PRELOAD", "OMP_NUM_THREADS", "QWEN_VL_NPU_OPS_ISA", "QWEN_VL_NPU_OPS_LINEAR")
@@ -40,117 +41,65 @@ def run_peaks(threads: int | None) -> Report:
         return _report("peaks", "cpu", {}, peaks.measure(), [], [])
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """Options that all benchmarks share, as they were written."""
-
-    device: str
-    dtypes: str
-    tokens: str
-    images: Sequence[Path]
-    videos: Sequence[Path]
-    max_frames: int
-    threads: int | None
-    rounds: int
-    compiled: bool
-    check: bool
-
-    def batches(self) -> list[Batch]:
-        """Of the files, all in one; where there are none, of `tokens`."""
-        if not self.images and not self.videos:
-            return cases.parse(self.tokens)
-        from .inputs import open_processor, read_image, read_video
-
-        processor = open_processor(operators.SIZES, None)
-        inputs = [read_image(path, path.name, processor) for path in self.images]
-        inputs += [read_video(path, path.name, processor, self.max_frames) for path in self.videos]
-        pixels = torch.cat([item.pixels for item in inputs])
-        return [cases.of_grids([item.grid for item in inputs], pixels)]
-
-    def kinds(self) -> dict[str, torch.dtype]:
-        """Names and dtypes."""
-        names = [name.strip() for name in self.dtypes.split(",")]
-        for name in names:
-            if name not in DTYPES:
-                raise ValueError(f"--dtype: expected {', '.join(DTYPES)}, with commas between them, got {name!r}")
-        return {name: DTYPES[name] for name in names}
-
-
-@dataclasses.dataclass(frozen=True)
-class OpsRequest(Request):
-    """Options of `bench ops`."""
-
-    operators: Sequence[str]
-    windows: int | None
-    chip: str
-    l2: str
-
-
-def run_ops(request: OpsRequest) -> Report:
+def run_ops(options: OpsOptions) -> Report:
     """Every operator that is asked for, on every batch, at every dtype. Raises ValueError naming a wrong option."""
-    known = operators.OPERATORS if request.device == "cpu" else operators.KERNELS
-    for name in request.operators:
+    known = operators.OPERATORS if options.device == "cpu" else operators.KERNELS
+    wanted = options.operators or known
+    for name in wanted:
         if name not in known:
-            raise ValueError(f"OPERATOR: expected one of {', '.join(known)} on {request.device}, got {name!r}")
-    if request.device == "sim":
-        _check_chip(request.chip)
-    batches, kinds = request.batches(), request.kinds()
-    notes = _notes(request)
-    with _threads(request.threads), torch.inference_mode(), failing_as("simulated chip", sim.SimulatorError):
+            raise ValueError(f"OPERATOR: expected one of {', '.join(known)} on {options.device}, got {name!r}")
+    if options.device == "sim":
+        _check_chip(options.chip)
+    batches, kinds = _batches(options), _kinds(options)
+    notes = _notes(options)
+    with _threads(options.threads), torch.inference_mode(), failing_as("simulated chip", sim.SimulatorError):
         live_isa()
-        measured = peaks.measure() if request.device == "cpu" else None
+        measured = peaks.measure() if options.device == "cpu" else None
         lines: list[Line] = []
         for batch in batches:
             for dtype in kinds.values():
-                for case in operators.cases(batch, dtype, request.windows, request.operators or known):
-                    lines += _compare(case, request, measured)
+                for case in operators.cases(batch, dtype, options.windows, wanted):
+                    lines += _compare(case, options, measured)
         settings = {
-            **_settings(request, batches),
-            "windows": request.windows,
-            "chip": request.chip,
-            "l2": request.l2,
+            **_settings(options, batches),
+            "windows": options.windows,
+            "chip": options.chip,
+            "l2": options.l2,
         }
-        return _report("ops", request.device, settings, measured, lines, notes)
+        return _report("ops", options.device, settings, measured, lines, notes)
 
 
-def _compare(case: operators.Case, request: OpsRequest, measured: Peaks | None) -> list[Line]:
-    if request.device == "sim":
-        return compare.on_sim(case, request.chip, request.l2, check=request.check)
+def _compare(case: operators.Case, options: OpsOptions, measured: Peaks | None) -> list[Line]:
+    if options.device == "sim":
+        return compare.on_sim(case, options.chip, options.l2, check=options.check)
     if measured is None:
-        return compare.on_npu(case, request.rounds, check=request.check)
-    return compare.on_cpu(case, measured, request.rounds, check=request.check, compiled=request.compiled)
+        return compare.on_npu(case, options.rounds, check=options.check, contended=options.contended)
+    return compare.on_cpu(
+        case,
+        measured,
+        options.rounds,
+        check=options.check,
+        compiled=options.compile_peers,
+        contended=options.contended,
+    )
 
 
-@dataclasses.dataclass(frozen=True)
-class TowerRequest(Request):
-    """Options of `bench tower`."""
-
-    layers: int | None
-    peers: Sequence[str]
-    contended: float
-    stages: bool
-    memory: bool
-    chip: str
-    l2: str
-
-
-def run_tower(request: TowerRequest) -> Report:
+def run_tower(options: TowerOptions) -> Report:
     """The tower on every batch, at every dtype. Raises ValueError naming a wrong option."""
     whole = operators.SIZES
-    config = whole if request.layers is None else towers.shallow(whole, request.layers)
-    for name in request.peers:
+    config = whole if options.layers is None else towers.shallow(whole, options.layers)
+    for name in options.peer or ():
         if name not in (*peers.IMPLEMENTATIONS, "none"):
             raise ValueError(f"--peer: expected one of {', '.join(peers.IMPLEMENTATIONS)}, none, got {name!r}")
-    if request.device == "sim":
-        _check_chip(request.chip)
-    batches, kinds = request.batches(), request.kinds()
-    settings = {**_settings(request, batches), "layers": config.depth, "full_layers": config.fullatt_block_indexes}
-    settings["contended"] = request.contended
-    notes = [*_notes(request), *([GEMM_NOTE] if request.device == "cpu" else []), *_depth_notes(config, whole)]
-    with _threads(request.threads), torch.inference_mode(), failing_as("simulated chip", sim.SimulatorError):
+    if options.device == "sim":
+        _check_chip(options.chip)
+    batches, kinds = _batches(options), _kinds(options)
+    settings = {**_settings(options, batches), "layers": config.depth, "full_layers": config.fullatt_block_indexes}
+    notes = [*_notes(options), *([GEMM_NOTE] if options.device == "cpu" else []), *_depth_notes(config, whole)]
+    with _threads(options.threads), torch.inference_mode(), failing_as("simulated chip", sim.SimulatorError):
         live_isa()
-        if request.device == "sim":
-            chip = request.chip, request.l2
+        if options.device == "sim":
+            chip = options.chip, options.l2
             lines = [
                 line
                 for dtype in kinds.values()
@@ -159,28 +108,28 @@ def run_tower(request: TowerRequest) -> Report:
             ]
             notes += [estimate_towers.NOTE]
             return _report("tower", "sim", {**settings, "chip": chip[0], "l2": chip[1]}, None, lines, notes)
-        measured = peaks.measure() if request.device == "cpu" else None
+        measured = peaks.measure() if options.device == "cpu" else None
         found = compare_towers.Found([], [], [])
         for dtype in kinds.values():
-            comparison = compare_towers.Comparison(towers.build(config, dtype), whole, _tower_options(request))
+            comparison = compare_towers.Comparison(towers.build(config, dtype), whole, _tower_options(options))
             for batch in batches:
                 found += comparison.run(batch, measured)
         notes += found.notes
-        return _report("tower", request.device, settings, measured, found.lines, notes, found.stages)
+        return _report("tower", options.device, settings, measured, found.lines, notes, found.stages)
 
 
-def _tower_options(request: TowerRequest) -> compare_towers.Options:
+def _tower_options(options: TowerOptions) -> compare_towers.Options:
     installed = peers.have_transformers()
-    wanted = request.peers or peers.IMPLEMENTATIONS
+    wanted = options.peer or peers.IMPLEMENTATIONS
     return compare_towers.Options(
-        device=request.device,
+        device=options.device,
         implementations=[name for name in wanted if name != "none" and installed],
-        compiled=request.compiled and installed,
-        rounds=request.rounds,
-        contended=request.contended,
-        check=request.check,
-        stages=request.stages,
-        memory=request.memory,
+        compiled=options.compile_peers and installed,
+        rounds=options.rounds,
+        contended=options.contended,
+        check=options.check,
+        stages=options.stages,
+        memory=options.memory,
     )
 
 
@@ -194,18 +143,42 @@ def _depth_notes(config: VisionConfig, whole: VisionConfig) -> list[str]:
     ]
 
 
+def _batches(options: Common) -> list[Batch]:
+    """Of the files, all in one; where there are none, of `--tokens`."""
+    images, videos = options.image or (), options.video or ()
+    if not images and not videos:
+        return cases.parse(options.tokens)
+    from .inputs import open_processor, read_image, read_video
+
+    processor = open_processor(operators.SIZES, None)
+    inputs = [read_image(path, path.name, processor) for path in images]
+    inputs += [read_video(path, path.name, processor, options.max_frames) for path in videos]
+    pixels = torch.cat([item.pixels for item in inputs])
+    return [cases.of_grids([item.grid for item in inputs], pixels)]
+
+
+def _kinds(options: Common) -> dict[str, torch.dtype]:
+    """Names and dtypes."""
+    names = [name.strip() for name in options.dtype.split(",")]
+    for name in names:
+        if name not in DTYPES:
+            raise ValueError(f"--dtype: expected {', '.join(DTYPES)}, with commas between them, got {name!r}")
+    return {name: DTYPES[name] for name in names}
+
+
 def _check_chip(chip: str) -> None:
     if chip not in sim.chips():
         raise ValueError(f"--chip: expected one of {', '.join(sim.chips())}, got {chip!r}")
 
 
-def _settings(request: Request, batches: Sequence[Batch]) -> dict[str, Any]:
+def _settings(options: Common, batches: Sequence[Batch]) -> dict[str, Any]:
     return {
-        "dtypes": list(request.kinds()),
+        "dtypes": list(_kinds(options)),
         "grids": {batch.name: [list(grid) for grid in batch.grids] for batch in batches},
-        "rounds": request.rounds,
-        "compile": request.compiled,
-        "check": request.check,
+        "rounds": options.rounds,
+        "contended": options.contended,
+        "compile": options.compile_peers,
+        "check": options.check,
     }
 
 
@@ -223,8 +196,8 @@ def _threads(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _notes(request: Request) -> list[str]:
-    device = request.device
+def _notes(options: Common) -> list[str]:
+    device = options.device
     if device == "sim":
         return [SIM_NOTE]
     notes = [*NOTES]
@@ -237,7 +210,7 @@ def _notes(request: Request) -> list[str]:
             notes.append(VIRTUAL_NOTE)
     elif not peers.have_transformers():
         notes.append("transformers is not installed: its peers are left out (pip install 'qwen-vl-npu-ops[bench]')")
-    if device == "cpu" and not request.compiled:
+    if device == "cpu" and not options.compile_peers:
         notes.append("torch.compile left out (--compile)")
     return notes
 
@@ -261,8 +234,8 @@ def _report(
     kept = [line.timing for line in lines if line.timing is not None]
     dropped = sum(line.timing.dropped for line in lines if line.ours and line.timing is not None)
     if device != "sim" and kept:
-        share = settings.get("contended", CONTENDED)
-        notes = [*notes, f"{dropped} contended rounds dropped (threads waited {share:.0%} of a round or more)"]
+        share = settings["contended"]
+        notes = [*notes, f"{dropped} contended rounds dropped (threads waited more than {share:.0%} of a round)"]
     if measured is not None and measured.disturbed:
         notes = [*notes, "the peaks are too low: others took the cores while they were measured"]
     return Report(benchmark, device, settings, here, versions(), measured, lines, notes, list(stages))

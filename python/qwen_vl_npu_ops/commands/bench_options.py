@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from ..bench.record import Report
+from ..bench.timing import CONTENDED
+from . import bench, bench_tables
 from .options import DTYPES, check_picture, exit_on_failure, in_a_folder, one_of
 
 app = typer.Typer(
@@ -38,6 +43,9 @@ Videos = Annotated[
 MaxFrames = Annotated[int, typer.Option(min=1, help="Frames to take of each video.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads. [default: torch's]")]
 Rounds = Annotated[int, typer.Option(min=1, help="Rounds to keep; in each, everything runs once.")]
+Contended = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="Drop a round in which threads waited this much of it for a core.")
+]
 Compile = Annotated[bool, typer.Option("--compile", help="Peers of torch.compile too, which takes minutes and a g++.")]
 Checked = Annotated[bool, typer.Option(help="Compute errors against fp64, which can take longer than the benchmark.")]
 Chip = Annotated[str, typer.Option(help="The simulated chip: 910B1, 910B2, 910B3 or 910B4.")]
@@ -58,123 +66,81 @@ def peaks_command(threads: Threads = None, as_json: AsJson = False) -> None:
     Multiply-adds and exponentials with the instruction set that the operators run on, dot products of bf16 and
     int8 where the machine has them, and a copy of more than the caches hold.
     """
-    from . import bench
-
     _show(lambda: bench.run_peaks(threads), as_json, None)
 
 
-@app.command("ops")
-def ops_command(
-    operators: Annotated[
-        list[str] | None, typer.Argument(metavar="OPERATOR", help="Some of them. [default: all]")
-    ] = None,
-    device: Device = "cpu",
-    dtype: Dtypes = "bf16",
-    tokens: Tokens = "1296",
-    image: Images = None,
-    video: Videos = None,
-    max_frames: MaxFrames = 8,
-    windows: Annotated[
-        int | None, typer.Option(min=1, help="Tokens of each window. [default: the tower's own windows]")
-    ] = None,
-    threads: Threads = None,
-    rounds: Rounds = 7,
-    compile_peers: Compile = False,
-    check: Checked = True,
-    chip: Chip = "910B1",
-    l2: L2 = "cold",
-    as_json: AsJson = False,
-    plot: Plot = None,
-) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options that `bench ops` and `bench tower` share, as they were written."""
+
+    device: Device = "cpu"
+    dtype: Dtypes = "bf16"
+    tokens: Tokens = "1296"
+    image: Images = None
+    video: Videos = None
+    max_frames: MaxFrames = 8
+    threads: Threads = None
+    rounds: Rounds = 7
+    contended: Contended = CONTENDED
+    compile_peers: Compile = False
+    check: Checked = True
+    chip: Chip = "910B1"
+    l2: L2 = "cold"
+    as_json: AsJson = False
+    plot: Plot = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OpsOptions(Common):
     """Time each operator at the 7B tower's sizes beside what else computes the same.
 
     On the CPU and on an NPU times are medians of interleaved rounds; rounds in which other processes took the
     cores are dropped and counted. On the simulated chip they are estimates, beside the bound of the roofline.
     """
-    from . import bench
 
-    request = bench.OpsRequest(
-        device=device,
-        dtypes=dtype,
-        tokens=tokens,
-        images=image or [],
-        videos=video or [],
-        max_frames=max_frames,
-        threads=threads,
-        rounds=rounds,
-        compiled=compile_peers,
-        check=check,
-        operators=operators or [],
-        windows=windows,
-        chip=chip,
-        l2=l2,
+    operators: Annotated[list[str] | None, typer.Argument(metavar="OPERATOR", help="Some of them. [default: all]")] = (
+        None
     )
-    _show(lambda: bench.run_ops(request), as_json, plot)
+    windows: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of each window. [default: the tower's own windows]")
+    ] = None
 
 
-@app.command("tower")
-def tower_command(
-    device: Device = "cpu",
-    dtype: Dtypes = "bf16",
-    tokens: Tokens = "1296",
-    image: Images = None,
-    video: Videos = None,
-    max_frames: MaxFrames = 8,
-    layers: Annotated[
-        int | None, typer.Option(help="Run fewer layers; ratios and stages are scaled to all. [default: all 32]")
-    ] = None,
-    peer: Annotated[
-        list[str] | None, typer.Option(metavar="sdpa|eager|none", help="transformers' attention. [default: both]")
-    ] = None,
-    threads: Threads = None,
-    rounds: Rounds = 3,
-    contended: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Drop a round in which threads waited this much of it for a core.")
-    ] = 0.03,
-    compile_peers: Compile = False,
-    check: Checked = True,
-    stages: Annotated[bool, typer.Option(help="Find out what each stage takes, by one more forward of each.")] = True,
-    memory: Annotated[
-        bool, typer.Option("--memory", help="Measure what a forward takes beyond the model, in a process for each.")
-    ] = False,
-    chip: Chip = "910B1",
-    l2: L2 = "cold",
-    as_json: AsJson = False,
-    plot: Plot = None,
-) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TowerOptions(Common):
     """Time the 7B tower beside transformers' on the same weights, and beside its GEMMs alone.
 
     Weights are random, pixels too where there are no images. On the simulated chip our kernels are estimated, one layer
     of each kind, and the GEMMs counted at their bound.
     """
-    from . import bench
 
-    request = bench.TowerRequest(
-        device=device,
-        dtypes=dtype,
-        tokens=tokens,
-        images=image or [],
-        videos=video or [],
-        max_frames=max_frames,
-        threads=threads,
-        rounds=rounds,
-        compiled=compile_peers,
-        check=check,
-        contended=contended,
-        layers=layers,
-        peers=peer or [],
-        stages=stages,
-        memory=memory,
-        chip=chip,
-        l2=l2,
-    )
-    _show(lambda: bench.run_tower(request), as_json, plot)
+    rounds: Rounds = 3
+    layers: Annotated[
+        int | None, typer.Option(help="Run fewer layers; ratios and stages are scaled to all. [default: all 32]")
+    ] = None
+    peer: Annotated[
+        list[str] | None, typer.Option(metavar="sdpa|eager|none", help="transformers' attention. [default: both]")
+    ] = None
+    stages: Annotated[bool, typer.Option(help="Find out what each stage takes, by one more forward of each.")] = True
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Measure what a forward takes beyond the model, in a process for each.")
+    ] = False
 
 
-def _show(run: Callable[[], Any], as_json: bool, plot: Path | None) -> None:
+def _add_command(name: str, options: type[Any], run: Callable[[Any], Report]) -> None:
+    """A command whose options are the fields of a dataclass, and whose help is its docstring."""
+
+    def command(**given: Any) -> None:
+        asked = options(**given)
+        _show(lambda: run(asked), asked.as_json, asked.plot)
+
+    command.__doc__ = options.__doc__
+    command.__signature__ = inspect.signature(options, eval_str=True)  # type: ignore[attr-defined]  # what typer reads
+    app.command(name)(command)
+
+
+def _show(run: Callable[[], Report], as_json: bool, plot: Path | None) -> None:
     """Run, draw, print; a ValueError is a wrong command line."""
-    from . import bench, bench_tables
-
     with exit_on_failure():
         if plot is not None:
             check_picture(plot, "bench")
@@ -188,3 +154,7 @@ def _show(run: Callable[[], Any], as_json: bool, plot: Path | None) -> None:
             typer.echo(report.as_json())
         else:
             bench_tables.print_report(report, Console())
+
+
+_add_command("ops", OpsOptions, bench.run_ops)
+_add_command("tower", TowerOptions, bench.run_tower)

@@ -35,13 +35,21 @@ def print_report(report: Report, console: Console) -> None:
         if line.transient is not None:
             text = f"{_title(line)}, {line.implementation}: {line.transient / 2**20:.0f} MiB beyond model and input"
             console.print(text, highlight=False, soft_wrap=True)
-    remarks = [f"{_title(line)}, {line.implementation}: {line.note}" for line in report.lines if line.note]
-    for note in [*remarks, *report.notes]:
+    for note in [*_remarks(report.lines), *report.notes]:
         console.print(note, highlight=False, soft_wrap=True, markup=False)
 
 
 def _title(row: Line | Stage) -> str:
     return f"{row.case}, {row.dtype}, {row.tokens} tokens"
+
+
+def _remarks(lines: Sequence[Line]) -> list[str]:
+    """What is to be said of single lines; once where it is the same of several of a table."""
+    implementations: dict[tuple[str, str], list[str]] = {}
+    for line in lines:
+        if line.note:
+            implementations.setdefault((_title(line), line.note), []).append(line.implementation)
+    return [f"{title}, {', '.join(names)}: {note}" for (title, note), names in implementations.items()]
 
 
 def _peak_table(measured: Peaks) -> Table:
@@ -61,7 +69,7 @@ def _peak_table(measured: Peaks) -> Table:
 
 
 def _line_table(title: str, lines: Sequence[Line], report: Report) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))  # fits 80 columns
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)  # fits 80 columns
     table.add_column("", no_wrap=True)
     columns = _columns(report)
     for column in columns:
@@ -79,21 +87,26 @@ def _columns(report: Report) -> dict[str, _Cell]:
     estimated = report.device == "sim"
     unit = 1e6 if estimated else 1e3
     columns: dict[str, _Cell] = {
-        "us" if estimated else "ms": lambda line, timing: f"{unit * timing.median:.4g}",
+        "us" if estimated else "ms": lambda line, timing: _digits(unit * timing.median),
         "spread": lambda line, timing: (
             _number((timing.high - timing.low) / timing.median, ".0%") if timing.rounds > 1 else ""
         ),
-        "GFLOP/s": lambda line, timing: _number(line.gflops, ".4g"),
-        "GB/s": lambda line, timing: _number(line.gbps, ".3g"),
+        "GFLOP/s": lambda line, timing: "" if line.gflops is None else _digits(line.gflops),
+        "GB/s": lambda line, timing: "" if line.gbps is None else _digits(line.gbps),
         "of bound" if estimated else "of peak": lambda line, timing: _number(line.of_peak, ".0%"),
         "x ours": lambda line, timing: "" if line.ours else _number(line.times_ours, ".2f"),
         "x GEMMs": lambda line, timing: _number(line.over_gemms, ".2f"),
         "error": lambda line, timing: _number(line.rms_error, ".1e"),
     }
     hidden = {"GB/s"} if report.benchmark == "tower" else {"x GEMMs"}
-    if report.benchmark == "tower" and estimated:
-        hidden |= {"spread", "x ours", "x GEMMs", "error"}
+    if estimated:
+        hidden |= {"spread", "x GEMMs", *(["x ours", "error"] if report.benchmark == "tower" else [])}
     return {name: cell for name, cell in columns.items() if name not in hidden}
+
+
+def _digits(value: float) -> str:
+    """Four digits, and no exponent for what is large."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _number(value: float | None, form: str) -> str:
@@ -109,5 +122,5 @@ def _stage_table(title: str, stages: Sequence[Stage]) -> Table:
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for stage in dict.fromkeys(stage.stage for stage in stages):
-        table.add_row(stage, *(f"{1e3 * seconds[stage, name]:.4g}" for name in names))
+        table.add_row(stage, *(_digits(1e3 * seconds[stage, name]) for name in names))
     return table
