@@ -4,8 +4,19 @@ import os
 import pytest
 from typer.testing import CliRunner
 
-from qwen_vl_npu_ops.bench import timing
+from qwen_vl_npu_ops.bench import operators, peaks, timing
+from qwen_vl_npu_ops.bench.record import Peaks
 from qwen_vl_npu_ops.cli import app
+from qwen_vl_npu_ops.config import VisionConfig
+
+SIZES = {"depth": 8, "hidden_size": 160, "num_heads": 2, "intermediate_size": 220, "out_hidden_size": 96}
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A small tower in place of the 7B one, windows and whole frames mixed as in that; peaks as they may be."""
+    monkeypatch.setattr(peaks, "measure", lambda: Peaks(2e11, None, None, 6e9, 2e10))
+    monkeypatch.setattr(operators, "SIZES", VisionConfig(**SIZES, fullatt_block_indexes=(3, 7)))
 
 
 @pytest.fixture

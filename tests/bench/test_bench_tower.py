@@ -3,21 +3,14 @@
 import numpy as np
 import pytest
 import torch
+import torch._dynamo.utils
 from PIL import Image
 
-from qwen_vl_npu_ops.bench import memory, operators, peaks, peers, pictures, stages
-from qwen_vl_npu_ops.bench.record import Peaks
-from qwen_vl_npu_ops.config import VisionConfig
+from qwen_vl_npu_ops.bench import memory, peers, pictures, stages
 
-SMALL = {"depth": 8, "hidden_size": 160, "num_heads": 2, "intermediate_size": 220, "out_hidden_size": 96}
 IMPLEMENTATIONS = ["ours", "transformers sdpa", "transformers eager", "GEMMs alone"]
 
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    """A small tower in place of the 7B one, windows and whole frames mixed as in that; peaks as they may be."""
-    monkeypatch.setattr(peaks, "measure", lambda: Peaks(2e11, None, None, 6e9, 2e10))
-    monkeypatch.setattr(operators, "SIZES", VisionConfig(**SMALL, fullatt_block_indexes=(3, 7)))
+pytestmark = pytest.mark.usefixtures("small")
 
 
 def test_report(report):
@@ -75,15 +68,35 @@ def test_no_peer_and_the_environment(run, report, monkeypatch):
 
 
 def test_compiled_peer(report, monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda tower: tower)  # which takes minutes
-    got = report(
-        "tower", "--tokens", 64, "--dtype", "fp32", "--layers", 4, "--rounds", 1, "--compile", "--peer", "sdpa"
-    )
-    (line,) = (line for line in got["lines"] if line["implementation"] == "transformers compiled")
-    ours = got["lines"][0]
-    assert line["times_ours"] == pytest.approx(line["timing"]["median"] / ours["timing"]["median"])
-    assert line["over_gemms"] is line["at_full_depth"] is None  # its layers are not told apart
-    assert 0 < line["rms_error"] < 1e-5
+    calls = []
+
+    def compiled(tower):
+        def call(pixels, grids):
+            calls.append(len(pixels))
+            return tower(pixels, grids)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    got = report("tower", "--tokens", "64,16", "--dtype", "fp32", "--layers", 4, "--rounds", 2, "--compile")
+    assert calls == [64] * 4 + [16] * 4  # one to compile and one to see how long it takes, then two rounds
+    for ours, line in zip(got["lines"][::5], got["lines"][3::5], strict=True):
+        assert (ours["implementation"], line["implementation"]) == ("ours", "transformers compiled")
+        assert line["times_ours"] == pytest.approx(line["timing"]["median"] / ours["timing"]["median"])
+        assert line["over_gemms"] is line["at_full_depth"] is None  # its layers are not told apart
+        assert line["note"] == "x ours is of the 4 layers that run"
+        assert 0 < line["rms_error"] < 1e-5
+
+
+@pytest.mark.slow
+def test_torch_compile(report):
+    args = ("tower", "--tokens", 16, "--dtype", "fp32", "--layers", 2, "--rounds", 1, "--peer", "none", "--compile")
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    ours, compiled, gemms = report(*args)["lines"]
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > graphs
+    assert compiled["implementation"] == "transformers compiled"
+    assert compiled["timing"]["rounds"] == ours["timing"]["rounds"] == gemms["timing"]["rounds"] == 1
+    assert 0 < compiled["rms_error"] < 1e-5
 
 
 def test_memory(run, report, monkeypatch):
@@ -136,7 +149,9 @@ def test_table(run):
 
 def test_sim(report):
     got = report("tower", "--device", "sim", "--tokens", 64, "--dtype", "bf16", "--l2", "warm")
-    ours, *parts = got["lines"]
+    ours, roofline, *parts = got["lines"]
+    assert roofline["implementation"] == "roofline"
+    assert roofline["timing"]["median"] == roofline["bound"] == ours["bound"]
     assert [line["implementation"] for line in parts] == [
         *("patch_embed", "6 x attention, windows", "2 x attention, full", "GEMMs, their bound"),
     ]

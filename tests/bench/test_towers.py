@@ -1,5 +1,8 @@
 """Towers that `bench tower` compares: shallow ones, transformers' on our weights, GEMMs alone, stages of a forward."""
 
+import shutil
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -221,4 +224,8 @@ def test_memory_of_a_forward():
     size = memory.transient(None, grids, SMALL, "fp32", 1)
     # At the least the hidden rows and qkv are there at once; at the most a dozen rows as wide as gate and up.
     assert 4096 * 4 * (160 + 480) < size < 4096 * 4 * 440 * 12
-    assert memory.transient(None, grids, SMALL, "int8", 1) is None
+
+
+def test_memory_of_a_process_that_dies(monkeypatch):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    assert memory.transient(None, ((1, 4, 4),), SMALL, "fp32", 1) is None

@@ -15,10 +15,11 @@ from ..commands.options import DTYPES
 from ..sim import operators as on_chip
 from .operators import Case, Results, cpu_peers, npu_peers
 from .record import Line, Peaks, Timing, Work
-from .timing import Clock, ContendedError, SystemClock, interleave, sample, summarise
+from .timing import CONTENDED, Clock, ContendedError, SystemClock, interleave, sample, summarise
 
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 OURS = "ours"
+ROOFLINE = "roofline"
 # A peer is timed by one call where that takes SLOW seconds and TOO_SLOW times ours.
 SLOW, TOO_SLOW = 0.5, 20.0
 
@@ -26,14 +27,22 @@ Functions = dict[str, Callable[[], Any]]
 
 
 def on_cpu(
-    case: Case, peaks: Peaks, rounds: int, *, check: bool, compiled: bool, clock: Clock | None = None
+    case: Case,
+    peaks: Peaks,
+    rounds: int,
+    *,
+    check: bool,
+    compiled: bool,
+    contended: float = CONTENDED,
+    clock: Clock | None = None,
 ) -> list[Line]:
     """Our operator and its peers, interleaved."""
     functions: Functions = {OURS: case.run, **cpu_peers(case, compiled=compiled)}
-    return _timed(case, functions, rounds, peaks.bound(case.work, DTYPE_NAMES[case.dtype]), check, clock)
+    bound = peaks.bound(case.work, DTYPE_NAMES[case.dtype])
+    return _timed(case, functions, rounds, bound, check, contended, clock)
 
 
-def on_npu(case: Case, rounds: int, *, check: bool, clock: Clock | None = None) -> list[Line]:
+def on_npu(case: Case, rounds: int, *, check: bool, contended: float, clock: Clock | None = None) -> list[Line]:
     """Our operator, as it is live there, beside torch_npu's composition."""
     moved = case.to("npu")
     device = torch.get_device_module("npu")
@@ -48,16 +57,22 @@ def on_npu(case: Case, rounds: int, *, check: bool, clock: Clock | None = None) 
 
     functions = {OURS: moved.run, **npu_peers(moved)}
     waiting = {name: synchronised(function) for name, function in functions.items()}
-    return _timed(case, waiting, rounds, None, check, clock)
+    return _timed(case, waiting, rounds, None, check, contended, clock)
 
 
 def _timed(
-    case: Case, functions: Functions, rounds: int, bound: float | None, check: bool, clock: Clock | None
+    case: Case,
+    functions: Functions,
+    rounds: int,
+    bound: float | None,
+    check: bool,
+    contended: float,
+    clock: Clock | None,
 ) -> list[Line]:
     clock = clock or SystemClock()
     found = sort(functions, clock)
     try:
-        timings = interleave(found.usable, rounds, clock) | found.slow
+        timings = interleave(found.usable, rounds, clock, contended=contended) | found.slow
     except ContendedError as error:
         return [_failed(case, name, str(error)) for name in functions]
     lines = [
@@ -70,16 +85,16 @@ def _timed(
 
 
 def on_sim(case: Case, chip: str, l2: str, *, check: bool) -> list[Line]:
-    """The kernel's estimated time, and the bound that the roofline sets; where there is no kernel a line says so."""
+    """The kernel's estimated time beside what the roofline allows; where there is no kernel a line says so."""
     if not on_chip.has_kernel(case.op, case.dtype):
         return [_failed(case, OURS, f"no kernel for {DTYPE_NAMES[case.dtype]}")]
     with sim.device(chip, l2=l2, races=False) as device:
         got = case.run()
     record = device.report()[-1]
-    seconds = 1e-6 * record.time_us
-    bound = None if record.bound_us is None else 1e-6 * record.bound_us
-    (line,) = _lines(case, {OURS: Timing(seconds, seconds, seconds, 1, 0)}, bound)
-    found = [_noted(line, f"bound by {record.bound_by}")]
+    assert record.bound_us is not None  # of every operator here
+    bound = 1e-6 * record.bound_us
+    ours, roofline = _lines(case, {OURS: estimated(1e-6 * record.time_us), ROOFLINE: estimated(bound)}, bound)
+    found = [ours, _noted(roofline, f"bound by {record.bound_by}")]
     return _with_errors(case, found, {OURS: lambda: got}) if check else found
 
 
@@ -112,6 +127,11 @@ def sort(functions: Functions, clock: Clock) -> Sorted:
             else:
                 found.usable[name] = function
     return found
+
+
+def estimated(seconds: float) -> Timing:
+    """A time that was worked out, without spread."""
+    return Timing(seconds, seconds, seconds, 1, 0)
 
 
 def reason(error: Exception) -> str:

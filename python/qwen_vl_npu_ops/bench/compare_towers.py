@@ -20,7 +20,7 @@ from .cases import Batch
 from .compare import DTYPE_NAMES, OURS, line, reason, rms_and_cosine
 from .record import Line, Peaks, Stage, Timing, Work
 from .timing import CONTENDED, TRIES, Clock, ContendedError, SystemClock, interleave, sample, summarise
-from .towers import Gemms, Runner, Timed
+from .towers import Compiled, Gemms, Runner, Timed
 
 GEMMS = "GEMMs alone"
 COMPILED = "transformers compiled"
@@ -75,9 +75,9 @@ class Comparison:
             self._runners[name] = self._runner(theirs, theirs)
         if options.compiled:
             compiled = torch.compile(towers.transformers_tower(moved, "sdpa"))
-            self._runners[COMPILED] = self._runner(compiled, None)
+            self._runners[COMPILED] = self._runner(compiled, None, Compiled)
 
-    def _runner(self, tower: Any, watched: nn.Module | None) -> Runner:
+    def _runner(self, tower: Any, watched: nn.Module | None, kind: type[Runner] = Runner) -> Runner:
         def call(pixels: Tensor, grids: Tensor) -> Tensor:
             rows = towers.call(tower, pixels, grids)
             if not self._on_cpu:
@@ -85,7 +85,7 @@ class Comparison:
             return rows
 
         # Elsewhere than on the CPU a layer's end on the host says nothing.
-        return Runner(call, watched if self._on_cpu else None, self._ours.fullatt_block_indexes, self._clock)
+        return kind(call, watched if self._on_cpu else None, self._ours.fullatt_block_indexes, self._clock)
 
     def run(self, batch: Batch, peaks: Peaks | None) -> Found:
         """Time everything on a batch, then look at results and stages."""
@@ -104,7 +104,7 @@ class Comparison:
         found.lines += [
             Line(implementation=name, ours=name == OURS, timing=None, note=note, **self._labels(batch))
             if name not in timings
-            else dataclasses.replace(self._line(name, timings, timed, batch, plan, peaks), note=note)
+            else _noted(self._line(name, timings, timed, batch, plan, peaks), note)
             for name, note in notes.items()
         ]
         if options.check:
@@ -149,7 +149,7 @@ class Comparison:
         deep = {key: self._at_full_depth(timed[key], timings[key]) for key in (name, OURS, GEMMS) if key in timings}
         seconds, ours, gemms = (deep.get(key) for key in (name, OURS, GEMMS))
         if seconds is None or ours is None:
-            return found
+            return _noted(found, f"x ours is of the {self._ours.config.depth} layers that run")
         over = None if gemms is None else seconds / gemms
         return dataclasses.replace(found, at_full_depth=seconds, times_ours=seconds / ours, over_gemms=over)
 
@@ -177,7 +177,11 @@ class Comparison:
             return row
         implementation, threads = self._theirs.get(row.implementation), torch.get_num_threads()
         size = memory.transient(implementation, batch.grids, self._ours.config, row.dtype, threads)
-        return dataclasses.replace(row, transient=size)
+        return (
+            _noted(row, "its memory could not be measured")
+            if size is None
+            else dataclasses.replace(row, transient=size)
+        )
 
     # ---- stages ----
 
@@ -209,6 +213,7 @@ def measure(
     notes = dict.fromkeys(timed, "")
     for name, function in timed.items():
         try:
+            function.prepare()
             first[name], waited[name] = sample(function, 1, clock)
         except Exception as error:  # whatever a peer fails with, the others go on
             if name == OURS:
@@ -233,6 +238,10 @@ def measure(
 def _keep(functions: Iterable[Timed]) -> None:
     for function in functions:
         function.keep()
+
+
+def _noted(row: Line, note: str) -> Line:
+    return dataclasses.replace(row, note="; ".join(filter(None, (row.note, note))))
 
 
 def _counts(ways: Iterable[str]) -> str:

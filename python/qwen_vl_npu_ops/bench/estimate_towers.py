@@ -9,8 +9,8 @@ from ..sim import bounds
 from ..sim import operators as on_chip
 from . import operators, work
 from .cases import Batch
-from .compare import DTYPE_NAMES, OURS, line, on_sim
-from .record import Line, Timing, Work
+from .compare import DTYPE_NAMES, OURS, ROOFLINE, estimated, line, on_sim
+from .record import Line, Work
 
 NOTE = (
     "GEMMs have no kernel here, as torch_npu's run on a device: they count at their bound; norms, activations and "
@@ -19,7 +19,7 @@ NOTE = (
 
 
 def estimate(batch: Batch, dtype: torch.dtype, config: VisionConfig, chip: str, l2: str) -> list[Line]:
-    """A line for each kernel, times the layers that run it, one for the GEMMs at their bound, one for all of it.
+    """A line for all of it, its roofline, each kernel, times the layers that run it, and the GEMMs at their bound.
 
     Raises ValueError for a dtype that attention has no kernel for.
     """
@@ -29,18 +29,19 @@ def estimate(batch: Batch, dtype: torch.dtype, config: VisionConfig, chip: str, 
     layers = {"windows": config.depth - full, "full": full, "": 1}
     rows: dict[str, tuple[float, Work, float]] = {}  # seconds, what it is for, its bound
     for case in operators.cases(batch, dtype, None, ("patch_embed", "rotary_window_attention")):
-        (found,) = on_sim(case, chip, l2, check=False)
+        found, _ = on_sim(case, chip, l2, check=False)
         assert found.timing is not None
         assert found.bound is not None
         times = layers[case.variant]
         name = f"{times} x attention, {case.variant}" if case.variant else case.op
         rows[name] = (times * found.timing.median, case.work * times, times * found.bound)
     rows["GEMMs, their bound"] = _gemms(batch.tokens, dtype, config, chip, l2)
-    rows = {OURS: _sum(list(rows.values())), **rows}
-    ours = _timing(rows[OURS][0])
+    seconds, least, bound = _sum(list(rows.values()))
+    rows = {OURS: (seconds, least, bound), ROOFLINE: (bound, least, bound), **rows}
+    ours = estimated(seconds)
     labels = {"case": "tower", "dtype": DTYPE_NAMES[dtype], "tokens": batch.tokens}
     return [
-        line(name, _timing(seconds), least, bound, ours, **labels) for name, (seconds, least, bound) in rows.items()
+        line(name, estimated(seconds), least, bound, ours, **labels) for name, (seconds, least, bound) in rows.items()
     ]
 
 
@@ -57,7 +58,3 @@ def _gemms(tokens: int, dtype: torch.dtype, config: VisionConfig, chip: str, l2:
 def _sum(rows: list[tuple[float, Work, float]]) -> tuple[float, Work, float]:
     seconds, least, bounds_of_all = zip(*rows, strict=True)
     return sum(seconds), sum(least, Work(0.0, 0.0)), sum(bounds_of_all)
-
-
-def _timing(seconds: float) -> Timing:
-    return Timing(seconds, seconds, seconds, 1, 0)

@@ -159,7 +159,7 @@ def cpu_peers(case: Case, *, compiled: bool) -> dict[str, Callable[[], Any]]:
     if case.op == "linear":
         found |= peers.packed_linear(t["weight"], t["bias"], t["x"])
     if peers.have_transformers():
-        found |= peers.transformers_operator(case.op, t)
+        found |= peers.transformers_operator(case.op, t, SIZES)
     if compiled and "attention" not in case.op:  # a loop over windows would be compiled window by window
         found["torch.compile"] = torch.compile(case.composition)
     return found

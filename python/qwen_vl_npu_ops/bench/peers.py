@@ -62,8 +62,8 @@ def pack(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
 # ---- transformers, whose own modules and functions run ----
 
 
-def transformers_operator(op: str, tensors: dict[str, Tensor]) -> dict[str, Callable[[], Any]]:
-    """transformers' way to one of the operators at the 7B tower's sizes; none where it is torch's own.
+def transformers_operator(op: str, tensors: dict[str, Tensor], sizes: VisionConfig) -> dict[str, Callable[[], Any]]:
+    """transformers' way to one of the operators of a tower; none where it is torch's own.
 
     The attention module runs with its linear layers taken out.
     """
@@ -72,11 +72,11 @@ def transformers_operator(op: str, tensors: dict[str, Tensor]) -> dict[str, Call
     if op in ("window_attention", "linear"):
         return {}
     if op in ("rms_norm", "add_rms_norm"):
-        return {"transformers": _norm(op, tensors)}
+        return {"transformers": _norm(op, tensors, vision_config(sizes))}
     if op == "silu_and_mul":
         gate, up = (part.contiguous() for part in tensors["gate_up"].chunk(2, dim=-1))
         return {"transformers": lambda: F.silu(gate) * up}
-    config = vision_config(VisionConfig.of("7b"))
+    config = vision_config(sizes)
     if op == "patch_embed":
         embed = theirs.Qwen2_5_VisionPatchEmbed(embed_dim=config.hidden_size)
         embed.proj.weight = nn.Parameter(tensors["weight"].view_as(embed.proj.weight), requires_grad=False)
@@ -105,11 +105,11 @@ def _rotary(qkv: Tensor, cos: Tensor, sin: Tensor, heads: int) -> Callable[[], t
     return rotary
 
 
-def _norm(op: str, tensors: dict[str, Tensor]) -> Callable[[], Any]:
+def _norm(op: str, tensors: dict[str, Tensor], config: Any) -> Callable[[], Any]:
     from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as theirs
 
     with torch.device("meta"):
-        block: Any = theirs.Qwen2_5_VLVisionBlock(vision_config(VisionConfig.of("7b")))
+        block: Any = theirs.Qwen2_5_VLVisionBlock(config)
     norm: Any = type(block.norm1)(tensors["weight"].shape[0], eps=1e-6)
     norm.weight = nn.Parameter(tensors["weight"], requires_grad=False)
     if op == "rms_norm":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..commands import failing_as, optional_packages
+from .compare import ROOFLINE
 from .record import Line, Peaks, Report, Stage
 
 with optional_packages("bench"):
@@ -131,7 +132,7 @@ def _scaling(axis: Any, lines: Sequence[Line], dtype: str) -> None:
 
 def _shares(report: Report) -> Figure:
     """Without peaks of our own measuring: times, and under them the bounds where they are known."""
-    lines = [line for line in report.lines if line.timing]
+    lines = [line for line in report.lines if line.timing and line.implementation != ROOFLINE]
     figure = Figure(figsize=(9, 1.2 + 0.35 * len(lines)), layout="constrained")
     axis = figure.subplots()
     for at, line in enumerate(lines):

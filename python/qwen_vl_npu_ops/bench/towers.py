@@ -137,6 +137,9 @@ class Timed:
         self.last = Parts()
         self.parts: list[Parts] = []
 
+    def prepare(self) -> None:
+        """Do what the first call on a batch would do and no other."""
+
     def __call__(self) -> None:
         """Run once and set `last`."""
         raise NotImplementedError
@@ -184,6 +187,14 @@ class Runner(Timed):
         start = self._clock.now()
         self.rows = self._call(*self._batch)
         self.last.ends = self._clock.now() - start - self.last.windows - self.last.full
+
+
+class Compiled(Runner):
+    """A tower out of torch.compile, which compiles when it meets a batch."""
+
+    def prepare(self) -> None:
+        """Compile."""
+        self()
 
 
 # ---- GEMMs with weights alone ----
