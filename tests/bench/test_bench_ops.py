@@ -7,7 +7,7 @@ from clocks import Steps
 from PIL import Image
 
 from qwen_vl_npu_ops._calls import as_tuple
-from qwen_vl_npu_ops.bench import compare, operators, peers
+from qwen_vl_npu_ops.bench import compare, compare_towers, operators, peers, timing
 from qwen_vl_npu_ops.bench.cases import Batch
 
 BATCH = Batch("two", ((1, 4, 6), (2, 8, 10)))
@@ -132,6 +132,20 @@ def test_contended_cases_have_lines_without_times():
     for line in lines:
         assert line.timing is None
         assert line.note == "other processes took the cores in each of 3 rounds"
+
+
+def test_pictures_of_nothing(run, monkeypatch, tmp_path):
+    def contended(*args, **options):
+        raise timing.ContendedError("none")
+
+    monkeypatch.setattr(compare, "interleave", contended)
+    monkeypatch.setattr(compare_towers, "interleave", contended)
+    for benchmark in (["ops", "rotary_qkv"], ["tower", "--peer", "none", "--no-check"]):
+        path = tmp_path / f"{benchmark[0]}.png"
+        result = run(*benchmark, "--tokens", "16", "--dtype", "fp32", "--rounds", 1, "--plot", path)
+        assert result.exit_code == 0, result.output
+        assert ": none" in result.stdout
+        assert path.is_file()
 
 
 def test_sim(report):

@@ -19,7 +19,7 @@ STAGE_COLOURS = ("#aa3377", "#4477aa", "#228833", "#88bb55", "#ee9933", "#66ccee
 
 
 def draw(report: Report, path: Path) -> None:
-    """Draw a report; the path's suffix says in which format. Raises ValueError where there is nothing to draw."""
+    """Draw a report; the path's suffix says in which format."""
     if report.benchmark == "ops" and report.peaks is not None:
         figure = _rooflines(report, report.peaks)
     elif report.device == "cpu":
@@ -60,7 +60,7 @@ def _roofline(axis: Any, lines: list[Line], peaks: Peaks, dtype: str) -> None:
     axis.set_ylabel("GFLOP/s", fontsize=9)
     title = f"{dtype}: measured peaks {most:.0f} GFLOP/s, copy {copy:.1f} GB/s"
     axis.set_title(title, loc="left", fontsize=10, color=INK)
-    axis.legend(fontsize=8, frameon=False, loc="lower right")
+    _legend(axis, fontsize=8, loc="lower right")
     _clean(axis)
 
 
@@ -105,7 +105,7 @@ def _stages(axis: Any, report: Report, dtype: str) -> None:
     axis.invert_yaxis()
     axis.set_xlabel("time over that of the tower's GEMMs alone", fontsize=9)
     axis.set_title(f"{dtype}: stages of the whole tower", loc="left", fontsize=10, color=INK)
-    axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _legend(axis, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _clean(axis)
 
 
@@ -126,7 +126,7 @@ def _scaling(axis: Any, lines: Sequence[Line], dtype: str) -> None:
     axis.set_xlabel("tokens", fontsize=9)
     axis.set_ylabel("ms a token, whole tower", fontsize=9)
     axis.set_title(f"{dtype}: scaling", loc="left", fontsize=10, color=INK)
-    axis.legend(fontsize=8, frameon=False)
+    _legend(axis, fontsize=8)
     _clean(axis)
 
 
@@ -147,6 +147,12 @@ def _shares(report: Report) -> Figure:
     axis.set_title(kind, loc="left", fontsize=10, color=INK)
     _clean(axis)
     return figure
+
+
+def _legend(axis: Any, **options: Any) -> None:
+    """Nothing where no round could be kept, and so nothing is drawn."""
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(frameon=False, **options)
 
 
 def _clean(axis: Any) -> None:

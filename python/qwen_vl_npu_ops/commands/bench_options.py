@@ -44,7 +44,10 @@ MaxFrames = Annotated[int, typer.Option(min=1, help="Frames to take of each vide
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads. [default: torch's]")]
 Rounds = Annotated[int, typer.Option(min=1, help="Rounds to keep; in each, everything runs once.")]
 Contended = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="Drop a round in which threads waited this much of it for a core.")
+    float,
+    typer.Option(
+        min=0.0, help="Drop a round in which threads waited more than this share of it for a core, summed up."
+    ),
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="Peers of torch.compile too, which takes minutes and a g++.")]
 Checked = Annotated[bool, typer.Option(help="Compute errors against fp64, which can take longer than the benchmark.")]
