@@ -6,6 +6,7 @@ import torch
 from clocks import Steps
 from PIL import Image
 
+from qwen_vl_npu_ops import ops
 from qwen_vl_npu_ops._calls import as_tuple
 from qwen_vl_npu_ops.bench import compare, compare_towers, operators, peers, timing
 from qwen_vl_npu_ops.bench.cases import Batch
@@ -46,6 +47,20 @@ def test_ops(report):
             if line["ours"]:
                 assert 0 < line["worst"] <= 1
                 assert line["cosine"] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_elements_out_of_budget_are_counted(report, monkeypatch):
+    true_norm = ops.rms_norm
+
+    def wrong_norm(x, weight):
+        result = true_norm(x, weight)
+        result[3, :5] += 1.0
+        return result
+
+    monkeypatch.setattr(ops, "rms_norm", wrong_norm)
+    ours, *_ = report("ops", "rms_norm", "--tokens", 16, "--dtype", "fp32", "--rounds", 1)["lines"]
+    assert ours["worst"] > 1000
+    assert ours["note"] == f"5 of {16 * 160} elements are off by more than twice torch's error"
 
 
 def test_table(run):

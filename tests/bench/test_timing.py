@@ -81,7 +81,7 @@ def test_short_functions_are_repeated_and_divided():
     function = Function(clock, [], "a", [1e-4])
     timing = interleave({"a": function}, 2, clock)["a"]
     assert timing.median == pytest.approx(1e-4)
-    assert function.calls == 2 + 2 * 20
+    assert function.calls == 2 + 2 * 100
 
 
 @pytest.mark.parametrize(("functions", "rounds", "named"), [({}, 1, "functions"), ({"a": lambda: None}, 0, "rounds")])

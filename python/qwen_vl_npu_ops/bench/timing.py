@@ -15,7 +15,7 @@ CONTENDED = 0.03
 #: Rounds that are tried for each one that is asked for.
 TRIES = 3
 #: Seconds that a sample lasts at least; a shorter function is called several times for one.
-SHORTEST = 2e-3
+SHORTEST = 10e-3
 #: And how many times at most.
 MOST = 1000
 
