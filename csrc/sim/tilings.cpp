@@ -126,7 +126,7 @@ void add_window_attention(py::module_& module) {
       SHAPE(wide_lengths) SHAPE(scale)
       TILING(tile) TILING(keys) TILING(subs) TILING(slotRows) TILING(maxRows) TILING(maxScores)
       TILING(qkSlotBytes) TILING(vSlotBytes) TILING(pSlotBytes) TILING(scoreBytes) TILING(outBytes)
-      TILING(pieces) TILING(pieceWidth));
+      TILING(burst) TILING(groupBytes) TILING(groupWidth) TILING(pieces) TILING(pieceWidth));
   // clang-format on
 }
 

@@ -61,6 +61,22 @@ def test_rotary_window_attention_matches_reference(name, dtype):
     run_rotary(ROTATED[name], dtype)
 
 
+# One core has enough tasks to load two together, from the boundary of 512 bytes before their first head.
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        Attention(lengths=(64, 40, 3), heads=16),
+        Attention(lengths=(40, 64), heads=16, layout="packed"),
+        Attention(lengths=(64, 150, 40, 64), heads=16, head_dim=16),
+        Attention(lengths=(60, 60), heads=12, kv_heads=4),
+    ],
+    ids=["dense", "packed", "beside a long segment", "grouped heads"],
+)
+def test_two_tasks_to_a_load(case, dtype):
+    run_window(case, dtype, max_blocks=1)
+
+
 @settings(max_examples=25)
 @given(case=cases(), dtype=st.sampled_from(DTYPES), chip=st.sampled_from(sim.chips()))
 def test_any_window_attention(case, dtype, chip):

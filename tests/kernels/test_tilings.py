@@ -197,6 +197,21 @@ def test_window_attention_fits(dim, value_dim, heads, tokens, chip):
     assert 1 <= tiling.blocks <= CUBES[chip]
     assert_attention_fits(f, dim)
     assert tiling.workspace_bytes == tiling.blocks * (3 * f["scoreBytes"] + 3 * f["outBytes"])
+    assert f["groupBytes"] <= min(f["qkSlotBytes"], f["vSlotBytes"])
+    assert f["groupWidth"] >= max(dim, value_dim)
+
+
+def test_window_attention_loads_from_boundaries_of_512_bytes_where_rows_begin_there():
+    def burst(**changes) -> int:
+        return operators.tiling("window_attention", "910B1", **attention_shape(**changes)).fields["burst"]
+
+    assert burst() == 256
+    assert burst(q_token_stride=3 * 1280, k_token_stride=3 * 1280, v_token_stride=3 * 1280) == 256
+    assert burst(kv_heads=4) == 1
+    assert burst(k_token_stride=1296) == 1
+    assert burst(v_head_stride=96) == 1
+    assert burst(dim=72, value_dim=72) == 1
+    assert burst(value_dim=64) == 1
 
 
 def rotary_attention_shape(**changes) -> dict:

@@ -39,41 +39,47 @@ class AttentionCube {
 
   // ---- short tasks ----
 
-  // A task's q and k, ahead of its scores. Both begin at the segment's first token, q at the task's first
-  // head, k at its own first head of all.
-  __aicore__ inline void LoadShort(const AttentionStep& step, const AttentionHeads<T>& q,
-                                   const AttentionHeads<T>& k) {
+  // q of the group of tasks that `step` belongs to.
+  __aicore__ inline void LoadShortQuery(const AttentionStep& step, const AttentionHeads<T>& q) {
     const uint32_t rows = AttentionRoundUp(step.rows, ATTENTION_FRACTAL);
     AscendC::LocalTensor<T> q1 = q_.Acquire();
-    load_.Heads(q1, q, step.heads, step.rows, tiling_.dim, rows, rows * width_);
-    load_.ClearRest(q1, step.rows, step.heads * width_);
+    load_.Heads(q1, q, step.groupHeads, step.rows, tiling_.dim, rows, rows * width_, step.lead);
+    load_.ClearRest(q1, step.rows, step.lead + step.groupHeads * width_);
     q_.Announce();
-    AscendC::LocalTensor<T> k1 = k_.Acquire();
-    load_.SharedHeads(k1, k, step.head, step.heads, step.rows, tiling_.dim, rows, rows * width_);
+  }
+
+  // Its k.
+  __aicore__ inline void LoadShortKeys(const AttentionStep& step, const AttentionHeads<T>& k) {
+    const uint32_t rows = AttentionRoundUp(step.rows, ATTENTION_FRACTAL);
+    load_.SharedHeads(k_.Acquire(), k, step.groupHead, step.groupHeads, step.rows, tiling_.dim, rows,
+                      rows * width_, step.lead);
     k_.Announce();
+  }
+
+  // Its v.
+  __aicore__ inline void LoadShortValues(const AttentionStep& step) {
+    load_.Values(v_.Acquire(), step.token, step.groupHead, step.groupHeads, step.rows, step.lead);
+    v_.Announce();
   }
 
   // Scores of a task whose q and k are loaded.
   __aicore__ inline void ScoresShort(const AttentionStep& step) {
     const uint32_t rows = AttentionRoundUp(step.rows, ATTENTION_FRACTAL), pitch = step.Pitch();
-    AscendC::LocalTensor<T> q1 = q_.Take(), k1 = k_.Take();
+    AscendC::LocalTensor<T> q1 = step.OpensGroup() ? q_.Take() : q_.Taken();
+    AscendC::LocalTensor<T> k1 = step.OpensGroup() ? k_.Take() : k_.Taken();
     AscendC::GlobalTensor<float> scores = scoresGm_[AttentionScoresAt(step, 0, tiling_)];
     for (uint32_t head = 0; head < step.heads; ++head) {
-      const uint32_t at = head * rows * width_;
+      const uint32_t at = step.ColumnOf(head, width_) * rows;
       for (uint32_t row = 0; row < step.rows; row += SCORE_ROWS) {
         multiply_.ScoreBlock(scores[(head * step.rows + row) * pitch], pitch, q1[at], rows, row,
                              AttentionMin(SCORE_ROWS, step.rows - row), k1[at], step.keys);
       }
     }
-    q_.Release();
-    k_.Release();
+    if (step.ClosesGroup()) {
+      q_.Release();
+      k_.Release();
+    }
     AnnounceScores();
-  }
-
-  // v of a task.
-  __aicore__ inline void LoadShortValues(const AttentionStep& step) {
-    load_.Values(v_.Acquire(), step.token, step.head, step.heads, step.rows);
-    v_.Announce();
   }
 
   // The result of a task whose v is loaded, once its weights are there.
@@ -84,17 +90,18 @@ class AttentionCube {
       load_.WeightTerm(p_.Acquire(), step, term);
       p_.Announce();
     }
-    AscendC::LocalTensor<T> first = p_.Take(0), second = p_.Take(1), v1 = v_.Take();
+    AscendC::LocalTensor<T> first = p_.Take(0), second = p_.Take(1);
+    AscendC::LocalTensor<T> v1 = step.OpensGroup() ? v_.Take() : v_.Taken();
     for (uint32_t head = 0; head < step.heads; ++head) {
       const uint32_t out = multiply_.AcquireResult(step.rows), at = head * rows * rows;
-      AscendC::LocalTensor<T> values = v1[head * rows * valueWidth_];
+      AscendC::LocalTensor<T> values = v1[step.ColumnOf(head, valueWidth_) * rows];
       multiply_.Accumulate(out, step.rows, first[at], rows, values, rows, 0, true, false);
       multiply_.Accumulate(out, step.rows, second[at], rows, values, rows, 0, false, true);
       multiply_.StoreOut(step, step.head + head, out);
     }
     p_.Release();
     p_.Release();
-    v_.Release();
+    if (step.ClosesGroup()) v_.Release();
   }
 
   // ---- long tasks ----

@@ -18,10 +18,11 @@ class AttentionLoads {
     weightsGm_.SetGlobalBuffer((__gm__ T*)workspace);
   }
 
-  // Heads of `rows` x `columns` to fractals, `paddedRows` rows each and `matrix` elements apart in L1.
+  // Heads of `rows` x `columns` to fractals, `paddedRows` rows each and `matrix` elements apart in L1, behind
+  // `lead` columns more.
   __aicore__ inline void Heads(const AscendC::LocalTensor<T>& dst, const AttentionHeads<T>& src,
                                uint32_t heads, uint32_t rows, uint32_t columns, uint32_t paddedRows,
-                               uint32_t matrix) {
+                               uint32_t matrix, uint32_t lead = 0) {
     AscendC::Nd2NzParams params;
     params.ndNum = 1;
     params.nValue = rows;
@@ -31,9 +32,9 @@ class AttentionLoads {
     params.dstNzC0Stride = paddedRows;
     params.dstNzNStride = 1;
     params.dstNzMatrixStride = 0;
-    if (heads > 1 && src.headStride == columns && matrix == columns * paddedRows) {
+    if (lead > 0 || (heads > 1 && src.headStride == columns && matrix == columns * paddedRows)) {
       // Heads side by side without padding are one wide matrix, in longer bursts.
-      params.dValue = heads * columns;
+      params.dValue = lead + heads * columns;
     } else if (heads > 1 && src.headStride <= MAX_STRIDE) {
       params.ndNum = heads;
       params.srcNdMatrixStride = src.headStride;
@@ -50,10 +51,10 @@ class AttentionLoads {
   // As Heads, of heads of k or v that several heads of q may share; `src` begins at the one of head `head`.
   __aicore__ inline void SharedHeads(const AscendC::LocalTensor<T>& dst, const AttentionHeads<T>& src,
                                      uint32_t head, uint32_t heads, uint32_t rows, uint32_t columns,
-                                     uint32_t paddedRows, uint32_t matrix) {
+                                     uint32_t paddedRows, uint32_t matrix, uint32_t lead = 0) {
     const uint32_t sharing = tiling_.heads / tiling_.kvHeads;
     if (sharing == 1) {
-      Heads(dst, src, heads, rows, columns, paddedRows, matrix);
+      Heads(dst, src, heads, rows, columns, paddedRows, matrix, lead);
       return;
     }
     AttentionHeads<T> from = src;
@@ -63,10 +64,10 @@ class AttentionLoads {
     }
   }
 
-  // v of `heads` heads: pieces side by side, every row that fills up the last fractal and every column that
-  // fills up a piece zero.
+  // v of `heads` heads behind `lead` columns: pieces side by side, every row that fills up the last fractal
+  // and every column that fills up a piece zero.
   __aicore__ inline void Values(const AscendC::LocalTensor<T>& v1, uint32_t token, uint32_t head,
-                                uint32_t heads, uint32_t rows) {
+                                uint32_t heads, uint32_t rows, uint32_t lead = 0) {
     const uint32_t padded = AttentionRoundUp(rows, ATTENTION_FRACTAL);
     const uint32_t columns = AttentionRoundUp(tiling_.pieceIn, ATTENTION_FRACTAL);
     const uint32_t shared = head / (tiling_.heads / tiling_.kvHeads);
@@ -74,23 +75,20 @@ class AttentionLoads {
     src.tokenStride = tiling_.vTokenStride;
     src.headStride = tiling_.vHeadStride;
     for (uint32_t piece = 0; piece < tiling_.pieces; ++piece) {
-      src.data =
-          vGm_[token * tiling_.vTokenStride + shared * tiling_.vHeadStride + piece * tiling_.pieceInStride];
+      src.data = vGm_[token * tiling_.vTokenStride + shared * tiling_.vHeadStride +
+                      piece * tiling_.pieceInStride - lead];
       SharedHeads(v1[piece * tiling_.pieceWidth * padded], src, head, heads, rows, tiling_.pieceIn, padded,
-                  padded * valueWidth_);
+                  padded * valueWidth_, lead);
     }
     if (columns == tiling_.pieceWidth) {
-      ClearRest(v1, rows, heads * valueWidth_);
-    } else {
-      for (uint32_t i = 0; i < heads * tiling_.pieces; ++i) {
-        ClearRest(v1[i * tiling_.pieceWidth * padded], rows, columns);
-      }
+      ClearRest(v1, rows, lead + heads * valueWidth_);
+      return;
     }
-    if (columns != tiling_.pieceWidth) {
-      Clear(v1[columns * padded], heads * tiling_.pieces,
-            (tiling_.pieceWidth - columns) / ATTENTION_FRACTAL * padded,
-            columns / ATTENTION_FRACTAL * padded);
+    for (uint32_t i = 0; i < heads * tiling_.pieces; ++i) {
+      ClearRest(v1[i * tiling_.pieceWidth * padded], rows, columns);
     }
+    Clear(v1[columns * padded], heads * tiling_.pieces,
+          (tiling_.pieceWidth - columns) / ATTENTION_FRACTAL * padded, columns / ATTENTION_FRACTAL * padded);
   }
 
   // A term of a short task's weights, the first or the second. Each vector core left its heads, or its rows

@@ -10,6 +10,7 @@ constexpr uint32_t ATTENTION_FRACTAL = 16;
 constexpr uint32_t ATTENTION_LANES = 64;  // of a vector repeat of floats
 constexpr uint32_t ATTENTION_AHEAD = 2;   // tasks whose scores are computed before they are used
 constexpr uint32_t ATTENTION_RING = ATTENTION_AHEAD + 1;
+constexpr uint32_t ATTENTION_GROUP = 2;    // tasks over a short segment whose q, k and v are loaded together
 constexpr uint32_t ATTENTION_PARTS = 8;    // of a long task's scores and of its results, which take turns
 constexpr uint32_t ATTENTION_RESULTS = 3;  // parts of long results that the workspace holds
 constexpr uint8_t ATTENTION_CUBE_AND_VECTORS = 2;  // mode of the flags between a cube core and its vectors
@@ -39,10 +40,21 @@ struct AttentionStep {
   uint32_t key;   // of the segment, the first
   uint32_t keys;
   uint32_t number;  // counts the core's tasks
+  // The heads of a short segment that are loaded together, for one or several tasks, behind `lead` columns
+  // that nobody needs.
+  uint32_t groupHead;
+  uint32_t groupHeads;
+  uint32_t lead;
   bool isShort;
   bool isFirst;  // block of keys of these rows
   bool isLast;
 
+  __aicore__ inline bool OpensGroup() const { return head == groupHead; }
+  __aicore__ inline bool ClosesGroup() const { return head + heads == groupHead + groupHeads; }
+  // Columns that are loaded before the task's head `i`, where a head takes `width`.
+  __aicore__ inline uint32_t ColumnOf(uint32_t i, uint32_t width) const {
+    return lead + (head - groupHead + i) * width;
+  }
   // Rows of scores lie this many floats apart: whole repeats, in long tasks pairs of them.
   __aicore__ inline uint32_t Pitch() const {
     return AttentionRoundUp(keys, isShort ? ATTENTION_LANES : 2 * ATTENTION_LANES);
@@ -225,6 +237,7 @@ class AttentionSchedule {
       if (cost_ <= from_) continue;
       unit_ = from_ > begin ? (from_ - begin + unitCost_ - 1) / unitCost_ : 0;
       lastUnit_ = to_ < cost_ ? (to_ - begin + unitCost_ - 1) / unitCost_ : units_;
+      groupEnd_ = unit_;
       if (unit_ < lastUnit_) return true;
     }
     return false;
@@ -241,7 +254,8 @@ class AttentionSchedule {
       uint32_t most = AttentionMin(tiling_.heads, tiling_.maxRows / rows);
       most = AttentionMin(most, tiling_.maxScores / (rows * pitch));
       block_.head = static_cast<uint32_t>(unit_);
-      block_.heads = AttentionMin(left, most);
+      if (unit_ == groupEnd_) TakeGroup(rows, most, left);
+      block_.heads = AttentionMin(static_cast<uint32_t>(groupEnd_ - unit_), most);
       block_.row = 0;
       block_.rows = block_.length;
       block_.subs = 1;
@@ -250,6 +264,9 @@ class AttentionSchedule {
     }
     block_.head = static_cast<uint32_t>(unit_ / unitsPerHead_);
     block_.heads = 1;
+    block_.groupHead = block_.head;
+    block_.groupHeads = 1;
+    block_.lead = 0;
     const uint32_t first = static_cast<uint32_t>(unit_ % unitsPerHead_);
     // The rows left in this head, in equal blocks.
     const uint32_t here = AttentionMin(left, unitsPerHead_ - first);
@@ -262,6 +279,23 @@ class AttentionSchedule {
     unit_ += taken;
     return block_;
   }
+
+  // Heads from the current unit on that are loaded together: two tasks' where there is room. The core's first
+  // group is one task, for everything else waits for it, and so are its last, so that little is left to
+  // compute once all is loaded.
+  __aicore__ inline void TakeGroup(uint32_t rows, uint32_t most, uint32_t left) {
+    const bool isOne = number_ == 0 || (cost_ >= to_ && left < 2 * ATTENTION_GROUP * most);
+    const uint32_t room = tiling_.groupBytes / 2 / rows;  // columns
+    const uint32_t lead = LeadOf(block_.head), several = AttentionMin(left, ATTENTION_GROUP * most);
+    block_.groupHead = block_.head;
+    block_.groupHeads = AttentionMin(left, most);
+    if (!isOne && lead + several * tiling_.groupWidth <= room) block_.groupHeads = several;
+    block_.lead = lead + block_.groupHeads * tiling_.groupWidth <= room ? lead : 0;
+    groupEnd_ = unit_ + block_.groupHeads;
+  }
+
+  // Columns between where a burst to `head` should begin and the head.
+  __aicore__ inline uint32_t LeadOf(uint32_t head) const { return head * tiling_.dim % tiling_.burst; }
 
   // Blocks of keys of a long segment are equal, in whole tiles.
   __aicore__ inline uint32_t KeysEach(uint32_t length) const {
@@ -284,6 +318,7 @@ class AttentionSchedule {
   uint32_t unitsPerHead_;
   uint64_t unit_;  // the core's next one in the current segment
   uint64_t lastUnit_;
+  uint64_t groupEnd_;  // the unit after those that are loaded together
   uint32_t number_;
   AttentionStep block_;  // rows that more blocks of keys follow for
   uint32_t nextKey_;

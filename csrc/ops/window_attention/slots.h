@@ -44,7 +44,7 @@ class AttentionSlots {
   }
 
   // The same again.
-  __aicore__ inline AscendC::LocalTensor<T> Taken(uint32_t later) { return At(used_ + later); }
+  __aicore__ inline AscendC::LocalTensor<T> Taken(uint32_t later = 0) { return At(used_ + later); }
 
   __aicore__ inline void Release() {
     AscendC::SetFlag<AscendC::HardEvent::MTE1_MTE2>(EventOf(used_));

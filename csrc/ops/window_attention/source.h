@@ -3,7 +3,7 @@
 #include "kernel_operator.h"
 #include "schedule.h"
 
-// Rows of heads in GM: `data` is the first row of the first head wanted.
+// Rows of heads in GM: `data` is the first row of the first head wanted, or of the columns led by.
 template <typename T>
 struct AttentionHeads {
   AscendC::GlobalTensor<T> data;
@@ -11,8 +11,8 @@ struct AttentionHeads {
   uint32_t headStride;
 };
 
-// Where the cube core finds a task's q and k: in tensors of all tokens, or in a ring where the vector cores
-// leave them, task after task, q [rows, heads, dim] and then k.
+// Where the cube core finds a task's q and k, or a group of tasks': in tensors of all tokens, or in a ring
+// where the vector cores leave them, task after task, q [rows, heads, dim] and then k.
 template <typename T>
 class AttentionSource {
  public:
@@ -39,7 +39,7 @@ class AttentionSource {
   __aicore__ inline AttentionHeads<T> Query(const AttentionStep& step) const {
     if (isRing_) return InRing(step, 0);
     AttentionHeads<T> rows;
-    rows.data = qGm_[step.token * tiling_.qTokenStride + step.head * tiling_.qHeadStride];
+    rows.data = qGm_[step.token * tiling_.qTokenStride + step.groupHead * tiling_.qHeadStride - step.lead];
     rows.tokenStride = tiling_.qTokenStride;
     rows.headStride = tiling_.qHeadStride;
     return rows;
@@ -47,9 +47,9 @@ class AttentionSource {
 
   __aicore__ inline AttentionHeads<T> Keys(const AttentionStep& step) const {
     if (isRing_) return InRing(step, 1);
-    const uint32_t head = step.head / (tiling_.heads / tiling_.kvHeads);
+    const uint32_t head = step.groupHead / (tiling_.heads / tiling_.kvHeads);
     AttentionHeads<T> rows;
-    rows.data = kGm_[step.token * tiling_.kTokenStride + head * tiling_.kHeadStride];
+    rows.data = kGm_[step.token * tiling_.kTokenStride + head * tiling_.kHeadStride - step.lead];
     rows.tokenStride = tiling_.kTokenStride;
     rows.headStride = tiling_.kHeadStride;
     return rows;

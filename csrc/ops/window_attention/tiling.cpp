@@ -13,6 +13,7 @@ constexpr uint32_t kMaxKeys = 1024;        // of one softmax block: eight rows f
 constexpr uint32_t kRing = 3;              // tasks whose scores the workspace holds
 constexpr uint32_t kResults = 3;           // parts of long results, likewise
 constexpr uint32_t kSubs = 2;
+constexpr uint32_t kBurst = 512;        // bytes of GM: bursts that begin at a multiple are fastest
 constexpr uint64_t kMaxStride = 65535;  // of Nd2NzParams
 constexpr uint64_t kMaxCount = INT32_MAX;
 
@@ -76,6 +77,22 @@ uint32_t l1_bytes(const WindowAttentionTiling& t) {
   return 2 * (2 * t.qkSlotBytes + t.vSlotBytes + t.pSlotBytes);
 }
 
+// Rows of all heads lie side by side, and begin where a burst should.
+bool lies_in_bursts(uint64_t token_stride, uint64_t head_stride, uint32_t dim) {
+  return head_stride == dim && token_stride * kHalf % kBurst == 0;
+}
+
+// Tasks over a short segment load q, k and v together, into what is left of L1.
+void group_loads(WindowAttentionTiling& t, const Chip& chip) {
+  t.qkSlotBytes += (static_cast<uint32_t>(chip.l1) - l1_bytes(t)) / 4 / kBurst * kBurst;
+  t.groupBytes = std::min(t.qkSlotBytes, t.vSlotBytes);
+  const bool same = t.pieces == 1 && t.pieceIn == t.dim && t.groupWidth == t.dim && t.kvHeads == t.heads;
+  const bool in_bursts = lies_in_bursts(t.qTokenStride, t.qHeadStride, t.dim) &&
+                         lies_in_bursts(t.kTokenStride, t.kHeadStride, t.dim) &&
+                         lies_in_bursts(t.vTokenStride, t.vHeadStride, t.dim);
+  if (same && in_bursts) t.burst = kBurst / kHalf;
+}
+
 }  // namespace
 
 Launch<WindowAttentionTiling> tile_padded_attention(const WindowAttentionShape& shape, const HeadLayout& v,
@@ -95,6 +112,8 @@ Launch<WindowAttentionTiling> tile_padded_attention(const WindowAttentionShape& 
   t.maxScores = std::max(t.tile * t.tile, kWindowRows * 64);
   t.qkSlotBytes = t.slotRows * width * kHalf;
   t.pSlotBytes = t.maxScores * kHalf;
+  t.burst = 1;
+  t.groupWidth = std::max(width, value_width);
   t.keys = kMaxKeys;
   do {
     t.vSlotBytes = std::max(t.keys / 2, t.slotRows) * value_width * kHalf;
@@ -113,7 +132,9 @@ Launch<WindowAttentionTiling> tile_padded_attention(const WindowAttentionShape& 
 
 Launch<WindowAttentionTiling> tile_window_attention(const WindowAttentionShape& shape, const Chip& chip) {
   const HeadLayout dense = {shape.value_dim, shape.value_dim, shape.value_dim / 2};
-  return tile_padded_attention(shape, dense, dense, chip);
+  Launch<WindowAttentionTiling> launch = tile_padded_attention(shape, dense, dense, chip);
+  group_loads(launch.tiling, chip);
+  return launch;
 }
 
 }  // namespace qwen_vl_npu_ops

@@ -39,6 +39,11 @@ struct WindowAttentionTiling {
   uint32_t maxRows;    // of all heads of a task over a short segment
   uint32_t maxScores;  // of such a task
 
+  // Loads of q, k and v over short segments, several tasks' at a time.
+  uint32_t burst;       // columns of which a row should begin at a multiple; 1 where that cannot be had
+  uint32_t groupBytes;  // room for them in the slots of q, k and v; 0: each task loads its own
+  uint32_t groupWidth;  // columns of a head
+
   // Bytes of a slot in L1 (two of each), and of one block's workspace.
   uint32_t qkSlotBytes;
   uint32_t vSlotBytes;

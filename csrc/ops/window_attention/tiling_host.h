@@ -30,6 +30,7 @@ struct WindowAttentionShape {
 Launch<WindowAttentionTiling> tile_window_attention(const WindowAttentionShape& shape, const Chip& chip);
 
 // The same with v's and out's heads laid out apart: `out_layout` decides what is written, padding as zeros.
+// Each task loads its own q, k and v.
 Launch<WindowAttentionTiling> tile_padded_attention(const WindowAttentionShape& shape, const HeadLayout& v,
                                                     const HeadLayout& out, const Chip& chip);
 
