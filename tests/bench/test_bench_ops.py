@@ -1,5 +1,9 @@
 """`bench ops`: reports, peers, pictures, and every wrong way to ask."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -185,6 +189,21 @@ def test_sim_table(run):
     assert result.exit_code == 0, result.output
     for text in ("of bound", "estimates", "us", "roofline"):
         assert text in result.stdout
+
+
+def test_npu():
+    asked = "bench ops rotary_qkv patch_embed --device npu --tokens 16 --rounds 1 --contended 1000 --json"
+    command = [sys.executable, "-m", "qwen_vl_npu_ops.virtual_npu", "-c", "from qwen_vl_npu_ops.cli import app; app()"]
+    done = subprocess.run([*command, *asked.split()], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    got = json.loads(done.stdout[done.stdout.index("{") :])
+    assert [(line["case"], line["implementation"]) for line in got["lines"]] == [
+        (case, name) for case in ("rotary_qkv", "patch_embed") for name in ("ours", "torch_npu composition")
+    ]
+    for line in got["lines"]:
+        assert line["timing"]["median"] > 0
+        assert 0 < line["rms_error"] < 0.01
+    assert any("this NPU is virtual" in note for note in got["notes"])
 
 
 @pytest.mark.parametrize("device", ["cpu", "sim"])
