@@ -8,6 +8,7 @@
 
 #include "common/checks.h"
 #include "cpu/kernels.h"
+#include "ops/linear/product.h"
 #include "plan/window_order.h"
 
 using qwen_vl_npu_ops::PeakLoop;
@@ -70,6 +71,8 @@ TORCH_LIBRARY(qwen_vl_npu_ops, m) {
         qwen_vl_npu_ops::window_order);
   m.def("_axial_rows(Tensor table, int[] grid_thw, int merge_size, int window_side) -> Tensor",
         qwen_vl_npu_ops::axial_rows);
+  // For linear layers.
+  m.def("_linear_is_faster(ScalarType dtype) -> bool", qwen_vl_npu_ops::linear_is_faster);
   // For benchmarks: each thread runs the loop; returns the operations of all, 0 without such an instruction.
   m.def("_peak_loop(str name, int iterations) -> int", [](const std::string& name, int64_t iterations) {
     const std::map<std::string, PeakLoop> loops = {{"fma_fp32", PeakLoop::kFmaFp32},

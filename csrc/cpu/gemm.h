@@ -16,7 +16,7 @@ namespace qwen_vl_npu_ops::QVNO_ISA {
 #if defined(CPU_CAPABILITY_AVX512) || defined(__aarch64__)
 constexpr int kTileRows = 6, kTileVecs = 4, kFp32Chain = 40, kFp32LongChain = 128;
 #elif defined(CPU_CAPABILITY_AVX2)
-constexpr int kTileRows = 6, kTileVecs = 2, kFp32Chain = 40, kFp32LongChain = 128;
+constexpr int kTileRows = 6, kTileVecs = 2, kFp32Chain = 40, kFp32LongChain = 192;
 #else
 constexpr int kTileRows = 2, kTileVecs = 2, kFp32Chain = 16, kFp32LongChain = 48;
 #endif

@@ -1,7 +1,8 @@
 """Where `ops.linear` takes the place of torch's own linear on the CPU.
 
 ``QWEN_VL_NPU_OPS_LINEAR``: ``auto`` (default) uses it for the 16-bit dtypes that torch has no fast GEMM for here, as
-bfloat16 and float16 on x86 without AVX-512; ``on`` for every dtype; ``off`` for none. It is read once in a process.
+bfloat16 and float16 on x86 without AVX-512, and for float32 where AVX2 is the best that the machine has; ``on`` for
+every dtype; ``off`` for none. It is read once in a process.
 """
 
 from __future__ import annotations
@@ -12,16 +13,13 @@ import os
 import torch
 from torch import Tensor
 
-from . import _cpu, ops
+from . import _cpu
 
 VARIABLE = "QWEN_VL_NPU_OPS_LINEAR"
 MODES = ("auto", "on", "off")
 
 # With fewer rows torch's matrix-vector products win, which read the weight once and convert nothing.
 MIN_ROWS = 4
-
-# By dtype, the query whether oneDNN, on which torch's linear runs, has a GEMM for it.
-_ONEDNN_HAS = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
 
 
 def mode() -> str:
@@ -35,12 +33,9 @@ def mode() -> str:
 @functools.cache
 def _choose(dtype: torch.dtype) -> bool:
     chosen = mode()
-    if chosen != "auto":
-        return chosen == "on" and dtype in (torch.float32, *_ONEDNN_HAS)
-    if dtype not in _ONEDNN_HAS or ops.cpu_isa() == "neon":  # aarch64's own 16-bit GEMMs are left alone
-        return False
-    query = getattr(torch.ops.mkldnn, _ONEDNN_HAS[dtype], None)
-    return query is not None and not query()
+    if chosen == "auto":
+        return torch.ops.qwen_vl_npu_ops._linear_is_faster(dtype)
+    return chosen == "on" and dtype in (torch.float32, torch.float16, torch.bfloat16)
 
 
 @torch.compiler.assume_constant_result

@@ -320,7 +320,7 @@ def patch_embed_out(
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x @ weight.T + bias`` on a CPU, where torch has no fast one for the dtype.
+    """``x @ weight.T + bias`` on a CPU, where torch has none as fast for the dtype.
 
     Args:
         x: ``[T, K]``.

@@ -272,7 +272,7 @@ void check_linear(const Sample<T>& x) {
   LinearParams p{};
   p.x = p.weight = p.bias = x.qkv.data();
   p.out = out.data();
-  p.dtype = Type<T>::dtype;
+  p.x_dtype = p.dtype = Type<T>::dtype;
   p.tokens = x.tokens;
   p.n = p.out_stride = rows;
   p.k = p.x_stride = p.weight_stride = columns;

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from qwen_vl_npu_ops import _cpu_linear
+from qwen_vl_npu_ops import _cpu_linear, ops
 from qwen_vl_npu_ops.nn import Linear, use_our_linear, use_torch_linear
 
 
@@ -110,8 +110,8 @@ SHOW = (
 )
 
 
-def shown(mode: str) -> str:
-    environment = {**os.environ, _cpu_linear.VARIABLE: mode}
+def shown(mode: str, **variables: str) -> str:
+    environment = {**os.environ, _cpu_linear.VARIABLE: mode, **variables}
     done = subprocess.run([sys.executable, "-c", SHOW], env=environment, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
@@ -122,16 +122,17 @@ def test_the_variable():
     assert shown("fast") == f"{_cpu_linear.VARIABLE}: expected auto, on or off, got 'fast'"
 
 
-@pytest.mark.parametrize(
-    ("supported", "isa", "ours"), [(False, "avx2", True), (True, "avx512", False), (False, "neon", False)]
-)
-def test_by_default_where_onednn_has_no_product_of_the_dtype(monkeypatch, supported, isa, ours):
-    monkeypatch.delenv(_cpu_linear.VARIABLE, raising=False)
-    monkeypatch.setattr(_cpu_linear.ops, "cpu_isa", lambda: isa)
-    for query in _cpu_linear._ONEDNN_HAS.values():
-        monkeypatch.setattr(torch.ops.mkldnn, query, lambda: supported)
-    choose = _cpu_linear._choose.__wrapped__
-    assert [choose(d) for d in (torch.bfloat16, torch.float16, torch.float32)] == [ours, ours, False]
+@pytest.mark.parametrize("isa", ops.available_cpu_isas())
+def test_by_default_where_torch_has_no_product_as_fast(isa):
+    expected = [
+        isa == "avx2" == ops.available_cpu_isas()[0],
+        not torch.ops.mkldnn._is_mkldnn_fp16_supported(),
+        not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+        False,
+    ]
+    if isa == "neon":  # aarch64's own products are left alone
+        expected = [False] * 4
+    assert shown("auto", QWEN_VL_NPU_OPS_ISA=isa) == str(expected)
 
 
 def test_layers_change_hands_with_all_they_have(everywhere):

@@ -124,7 +124,7 @@ def test_torch_quantises_the_linear_layers_once_they_are_plain(state):
     tower = our_tower(state, SMALL)
     pixels = random_pixels(GRIDS)
     expected = tower(pixels, GRIDS)
-    assert torch.equal(use_torch_linear(tower)(pixels, GRIDS), expected)
+    assert relative_rms(use_torch_linear(tower)(pixels, GRIDS), expected) < 1e-5
     quantised = torch.ao.quantization.quantize_dynamic(tower, {nn.Linear})
     layers = [module for module in quantised.modules() if isinstance(module, torch.ao.nn.quantized.dynamic.Linear)]
     assert len(layers) == 4 * SMALL["depth"] + 2

@@ -11,6 +11,17 @@
 namespace qwen_vl_npu_ops::QVNO_ISA {
 namespace {
 
+// A row as T holds it, in float.
+template <typename T, typename From>
+void copy_row_rounded(const From* from, float* to, int64_t n) {
+  if constexpr (std::is_same_v<T, From> || std::is_same_v<T, float>) return copy_row(from, to, n);
+  for_each_vector(n, [&](int64_t i, int count) {
+    T rounded[kWidth];
+    store(rounded, load(from + i, count), count);
+    store(to + i, load(rounded, count), count);
+  });
+}
+
 constexpr int64_t kTaskRows = 48;    // rows of weight of one task: whole tiles, and about what L2 holds
 constexpr int64_t kTaskPanels = 16;  // panels of tokens of one task, which share the rows' conversion
 static_assert(kTaskRows % kTileRows == 0 && kTaskRows % kWidth == 0);
@@ -19,14 +30,15 @@ int64_t panels_of(const LinearParams& p) {
   return (p.tokens + kLanes - 1) / kLanes;
 }
 
-// Panel [k][kLanes] of x^T; lanes past the last token are zero.
-template <typename T>
+// Panel [k][kLanes] of x^T, rounded to T; lanes past the last token are zero.
+template <typename X, typename T>
 void pack_panel(const LinearParams& p, int64_t panel, float* rows) {
   const int64_t depth = round_up(p.k, kWidth);
   const int64_t tokens = std::min<int64_t>(kLanes, p.tokens - panel * kLanes);
-  const T* x = static_cast<const T*>(p.x) + panel * kLanes * p.x_stride;
   for (int64_t token = 0; token < tokens; ++token) {
-    copy_row(x + token * p.x_stride, rows + token * depth, p.k);
+    const int64_t row = panel * kLanes + token;
+    const X* x = static_cast<const X*>(p.x) + (p.index ? p.index[row] : row) * p.x_stride;
+    copy_row_rounded<T>(x, rows + token * depth, p.k);
     std::fill(rows + token * depth + p.k, rows + (token + 1) * depth, 0.0f);
   }
   std::fill(rows + tokens * depth, rows + kLanes * depth, 0.0f);
@@ -115,9 +127,12 @@ int64_t linear_panels(const LinearParams& p) {
 }
 
 void linear_pack(const LinearParams& p, int64_t begin, int64_t end) {
-  with_element_type(p.dtype, [&](auto element) {
-    float* rows = thread_scratch().floats(linear_panel_floats(p.k));
-    for (int64_t panel = begin; panel < end; ++panel) pack_panel<decltype(element)>(p, panel, rows);
+  float* rows = thread_scratch().floats(linear_panel_floats(p.k));
+  with_element_type(p.x_dtype, [&](auto x) {
+    with_element_type(p.dtype, [&](auto element) {
+      for (int64_t panel = begin; panel < end; ++panel)
+        pack_panel<decltype(x), decltype(element)>(p, panel, rows);
+    });
   });
 }
 

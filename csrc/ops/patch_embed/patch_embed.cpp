@@ -12,6 +12,7 @@
 #include "common/parallel.h"
 #include "cpu/kernels.h"
 #include "npu/back_end.h"
+#include "ops/linear/product.h"
 
 namespace qwen_vl_npu_ops {
 namespace {
@@ -81,8 +82,7 @@ at::Tensor pad_to_tile(const at::Tensor& tensor) {
 
 // out = rows @ weight.T + bias, where rows and weight may be padded.
 void gemm(const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bias, at::Tensor out) {
-  const bool fits = rows.size(0) == out.size(0) && weight.size(0) == out.size(1);
-  if (!fits || rows.scalar_type() != out.scalar_type()) {
+  if (rows.size(0) != out.size(0) || weight.size(0) != out.size(1)) {
     at::Tensor whole = at::empty({rows.size(0), weight.size(0)}, rows.options());
     gemm(rows, weight, bias, whole);
     out.copy_(whole.narrow(0, 0, out.size(0)).narrow(1, 0, out.size(1)));
@@ -110,17 +110,6 @@ void gather(const PatchEmbed& e, int64_t first, int64_t rows, const at::Tensor& 
   for_each_task(rows, kRowsPerTask, [&](int64_t begin, int64_t end) { kernels.gather_rows(p, begin, end); });
 }
 
-// Few CPUs have an fp16 GEMM, and x86 has a bf16 one from AVX-512 on; ATen's stand-ins take several times as
-// long as the casts and the fp32 one.
-bool has_gemm(at::ScalarType dtype) {
-#if defined(__x86_64__)
-  if (dtype == at::kBFloat16)
-    return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq");
-#endif
-  return dtype != at::kHalf;
-}
-
 void run_on_npu(const PatchEmbed& e, const at::Tensor& out) {
   const NpuKernels* kernels = live_npu_kernels();
   if (!kernels) return compose_on_npu(kOp, {e.pixels, e.weight, e.bias, e.row_index, out});
@@ -129,29 +118,28 @@ void run_on_npu(const PatchEmbed& e, const at::Tensor& out) {
   if (!dense.is_same(out)) out.copy_(dense);
 }
 
-void run(const PatchEmbed& e, const at::Tensor& out) {
-  if (!out.is_cpu()) return run_on_npu(e, out);
-  const at::AutoDispatchBelowADInplaceOrView below_autograd;
-  const auto dtype = e.weight.scalar_type();
-  const auto compute = has_gemm(dtype) ? dtype : at::kFloat;
-  const bool tiled = compute == at::kFloat;
-  at::Tensor weight = e.weight.to(compute);
-  at::Tensor bias = e.bias.defined() ? e.bias.to(compute) : e.bias;
-  if (tiled) {
-    weight = pad_to_tile(weight);
-    if (bias.defined()) bias = pad_to_tile(bias);
-  }
-  const bool as_it_is = !e.has_index() && e.pixels.scalar_type() == compute && dtype == compute;
+void run_on_torch(const PatchEmbed& e, const at::Tensor& out) {
+  const bool tiled = e.weight.scalar_type() == at::kFloat;
+  const at::Tensor weight = tiled ? pad_to_tile(e.weight) : e.weight;
+  const at::Tensor bias = tiled && e.bias.defined() ? pad_to_tile(e.bias) : e.bias;
+  const bool as_it_is = !e.has_index() && e.pixels.scalar_type() == e.weight.scalar_type();
   const int64_t panel_rows = as_it_is ? 0 : std::min(kPanelRows, e.out_rows);
   const at::Tensor panel = at::empty({panel_rows, e.pixels.size(1)}, e.weight.options());
   for (int64_t first = 0, rows = 0; first < e.out_rows; first += rows) {
     rows = std::min(kPanelRows, e.out_rows - first);
     if (tiled && rows > kTile) rows -= rows % kTile;  // and the rest in a last round
     if (!as_it_is) gather(e, first, rows, panel);
-    const at::Tensor source =
-        as_it_is ? e.pixels.narrow(0, first, rows) : panel.narrow(0, 0, rows).to(compute);
+    const at::Tensor source = as_it_is ? e.pixels.narrow(0, first, rows) : panel.narrow(0, 0, rows);
     gemm(tiled ? pad_to_tile(source) : source, weight, bias, out.narrow(0, first, rows));
   }
+}
+
+void run(const PatchEmbed& e, const at::Tensor& out) {
+  if (!out.is_cpu()) return run_on_npu(e, out);
+  const at::AutoDispatchBelowADInplaceOrView below_autograd;
+  if (!linear_is_faster(e.weight.scalar_type())) return run_on_torch(e, out);
+  const at::Tensor weight = e.weight.stride(1) == 1 ? e.weight : e.weight.contiguous();
+  linear_into(e.pixels, e.has_index() ? e.rows->data() : nullptr, weight, e.bias, out);
 }
 
 at::Tensor patch_embed(const at::Tensor& pixels, const at::Tensor& weight,

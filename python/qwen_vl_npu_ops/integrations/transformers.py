@@ -88,8 +88,8 @@ def accelerate(model: nn.Module) -> nn.Module:
     """Run the vision tower of a loaded Qwen2.5-VL model on our operators, in place; returns `model`.
 
     The tower keeps its modules and parameters (no weight is copied), its place in the model, its hooks and its
-    state_dict; only its forward changes, and that of its plain linear layers, for 16-bit products that torch is slow at
-    on some CPUs (`nn.Linear`). It serves inference: in training mode, and for pixels that need a gradient, it
+    state_dict; only its forward changes, and that of its plain linear layers, for products that torch is slow at on
+    some CPUs (`nn.Linear`). It serves inference: in training mode, and for pixels that need a gradient, it
     raises a ValueError. Already accelerated towers stay as they are. `undo` restores transformers' forward.
 
     Args:

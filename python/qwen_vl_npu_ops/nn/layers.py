@@ -41,7 +41,7 @@ class QuantLinear(nn.Module):
 
 
 class Linear(nn.Linear):
-    """An `nn.Linear` that computes with `ops.linear` on CPUs where torch has no fast product for its dtype.
+    """An `nn.Linear` that computes with `ops.linear` on CPUs where torch has no product as fast for its dtype.
 
     What looks for the exact type `nn.Linear`, as `torch.ao.quantization.quantize_dynamic` does, finds none in a tower:
     `use_torch_linear(tower)` makes them so.
