@@ -58,3 +58,12 @@ def test_nan_and_infinity_where_torch_has_them(dtype):
 
 def test_opcheck():
     torch.library.opcheck(torch.ops.qwen_vl_npu_ops.silu_and_mul.default, [make(6, 12, torch.bfloat16)])
+
+
+@pytest.mark.parametrize("up", [1.0, -3.7, torch.inf, torch.nan])
+def test_every_bfloat16_gives_float32_s_result_rounded_once(up):
+    gate = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
+    gate_up = torch.stack([gate, torch.full_like(gate, up)]).view(1, -1)
+    want = ops.silu_and_mul(gate_up.float()).bfloat16()
+    subnormal = 2.0**-126  # which some instruction sets take for zero
+    torch.testing.assert_close(ops.silu_and_mul(gate_up), want, rtol=0, atol=subnormal, equal_nan=True)
