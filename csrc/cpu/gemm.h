@@ -48,9 +48,8 @@ struct DotBf16 {
   static constexpr int kChain = 256, kLongChain = 256;
 
   static Vec pack(const Vec (&x)[kPack]) {
-    const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh(x[1], x[0]);
-    const __m512i low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(halves));
-    const __m512i high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(halves, 1));
+    const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x[0]));
+    const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x[1]));
     return _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
   }
   static Vec dot(Vec a, Vec b, Vec sum) {
