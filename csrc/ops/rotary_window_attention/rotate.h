@@ -125,24 +125,27 @@ class RotaryFeed {
   __aicore__ inline void Multiply(const Batch& batch) {
     const uint32_t size = batch.rows * rotary_.dim;
     for (uint32_t i = 0; i < batch.count; ++i) {
-      AscendC::Mul(results_[i * size], numbers_[i * size], tables_.Cos(), static_cast<int32_t>(size));
+      MultiplyPartners(results_[i * size], numbers_[i * size], batch.rows);
     }
     AscendC::PipeBarrier<PIPE_V>();
     for (uint32_t i = 0; i < batch.count; ++i) {
-      AddPartners(results_[i * size], numbers_[i * size], batch.rows);
+      AscendC::Mul(numbers_[i * size], numbers_[i * size], tables_.Cos(), static_cast<int32_t>(size));
     }
+    AscendC::PipeBarrier<PIPE_V>();
+    AscendC::Add(results_, results_, numbers_, static_cast<int32_t>(batch.count * size));
     AscendC::PipeBarrier<PIPE_V>();
   }
 
-  __aicore__ inline void AddPartners(const Floats& results, const Floats& numbers, uint32_t rows) {
+  // Numbers times sin, each in its partner's place.
+  __aicore__ inline void MultiplyPartners(const Floats& products, const Floats& numbers, uint32_t rows) {
     const uint8_t pitch = static_cast<uint8_t>(rotary_.dim / FLOATS), repeats = static_cast<uint8_t>(rows);
     const AscendC::BinaryRepeatParams params(1, 1, 1, pitch, pitch, pitch);
     const Floats sin = tables_.Sin();
     for (uint32_t lane = 0; lane < half_; lane += ATTENTION_LANES) {
       const uint64_t lanes = AttentionMin(ATTENTION_LANES, half_ - lane);
       const uint32_t second = half_ + lane;
-      AscendC::MulAddDst(results[lane], numbers[second], sin[second], lanes, repeats, params);
-      AscendC::MulAddDst(results[second], numbers[lane], sin[lane], lanes, repeats, params);
+      AscendC::Mul(products[lane], numbers[second], sin[second], lanes, repeats, params);
+      AscendC::Mul(products[second], numbers[lane], sin[lane], lanes, repeats, params);
     }
   }
 

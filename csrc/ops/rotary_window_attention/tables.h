@@ -12,7 +12,7 @@ struct RotaryUb {
   static constexpr uint32_t BYTES = 21504;                          // of each
   static constexpr uint32_t SIN = AttentionUb::SUMMED + HALF_LINE;  // first bank
   static constexpr uint32_t COS = SIN + BYTES;                      // first and second
-  static constexpr uint32_t RESULTS = COS + BYTES + HALF_LINE;      // second
+  static constexpr uint32_t RESULTS = COS + BYTES;                  // second
   static constexpr uint32_t NUMBERS = AttentionUb::SMALL;           // third
 };
 

@@ -12,7 +12,7 @@ struct AttentionUb {
   static constexpr uint32_t CHUNK = 8192;          // floats of scores that come in at once
   static constexpr uint32_t MAX_ROWS = 128;        // of a chunk
   static constexpr uint32_t TILE_ROWS = 64;        // of a tile of a long segment that one vector core has
-  static constexpr uint32_t TILES = 8;             // of which maxima, sums and factors are kept
+  static constexpr uint32_t TILES = 4;             // of which maxima, sums and factors are kept
   static constexpr uint32_t IN_BYTES = CHUNK * 4;  // of a chunk, one in each of the first two banks
   static constexpr uint32_t IN = 0;
   static constexpr uint32_t IN_PITCH = 2 * BANK - IN_BYTES;
@@ -25,10 +25,13 @@ struct AttentionUb {
   static constexpr uint32_t SMALL = ONES + MAX_ROWS * 4;
   static constexpr uint32_t LEVEL1 = SMALL;               // blocks of 8 reduced
   static constexpr uint32_t LEVEL2 = LEVEL1 + CHUNK / 2;  // of 64
-  // 256 bytes off the chunks' group of banks: two sources in one group cost a cycle.
-  static constexpr uint32_t SPREAD = LEVEL2 + 3072 + 256;  // a value per row, eight times over
-  static constexpr uint32_t COPIES = SPREAD + 512;         // of eight rows, 64 times over
-  static constexpr uint32_t ROWS = SPREAD + MAX_ROWS * 32;
+  // A value per row, eight times over, in the place of what was reduced before, half a line of 512 bytes off
+  // the chunks' groups of banks: two sources in one group cost a cycle. Rows of one repeat take the groups'
+  // halves in turn, so their values lie a repeat apart.
+  static constexpr uint32_t SPREAD = SMALL + 256;
+  static constexpr uint32_t SPREAD_ROWS = 64;       // that there is room for so
+  static constexpr uint32_t COPIES = SPREAD + 512;  // of eight rows, 64 times over
+  static constexpr uint32_t ROWS = SPREAD + SPREAD_ROWS * 256;
   static constexpr uint32_t FIRST_FACTORS = ROWS + MAX_ROWS * 4;
   static constexpr uint32_t SECOND_FACTORS = FIRST_FACTORS + MAX_ROWS * 4;
   static constexpr uint32_t ROUNDED = SECOND_FACTORS + MAX_ROWS * 4;
@@ -95,14 +98,17 @@ class AttentionRowMath {
   __aicore__ inline void Apply(const AscendC::LocalTensor<float>& x,
                                const AscendC::LocalTensor<float>& values, uint32_t rows, uint32_t width,
                                uint32_t pitch) {
-    AscendC::Brcb(spread_, values, static_cast<uint8_t>((rows + 7) / 8), {1, 8});
+    const bool isRepeat = pitch == ATTENTION_LANES && rows <= AttentionUb::SPREAD_ROWS;
+    const uint8_t apart = isRepeat ? 8 : 1;  // blocks between the values of two rows
+    AscendC::Brcb(spread_, values, static_cast<uint8_t>((rows + 7) / 8),
+                  {apart, static_cast<uint16_t>(8 * apart)});
     AscendC::PipeBarrier<PIPE_V>();
     const uint32_t columns = (width + ATTENTION_LANES - 1) / ATTENTION_LANES;
     const uint8_t step = static_cast<uint8_t>(pitch / 8);
     if (columns <= rows || width % ATTENTION_LANES != 0) {
       for (uint32_t i = 0; i < columns; ++i) {
         const uint32_t lanes = AttentionMin(ATTENTION_LANES, width - i * ATTENTION_LANES);
-        Combine<isDifference>(x[i * ATTENTION_LANES], spread_, lanes, rows, {1, 1, 0, step, step, 1});
+        Combine<isDifference>(x[i * ATTENTION_LANES], spread_, lanes, rows, {1, 1, 0, step, step, apart});
       }
     } else if (width == 2 * 8 * ATTENTION_LANES) {
       // Every value eight times over again: one for every two repeats of its row.
