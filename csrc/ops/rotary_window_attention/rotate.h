@@ -87,22 +87,36 @@ class RotaryFeed {
   }
 
   __aicore__ inline void Load(AttentionVector<T>& vector, const AttentionStep& step, const Batch& batch) {
-    AscendC::DataCopyExtParams params;
-    params.blockCount = batch.rows;
-    params.blockLen = rotary_.inDim * sizeof(T);
-    params.srcStride = (rotary_.qkvStride - rotary_.inDim) * sizeof(T);
-    params.dstStride = 0;
     AscendC::LocalTensor<T> loaded = vector.template AcquireIn<T>();
     for (uint32_t i = 0; i < batch.count; ++i) {
       const uint32_t head = batch.PartOf(i) * rotary_.heads + step.head + batch.HeadOf(i);
-      AscendC::DataCopyPad(loaded[i * batch.rows * rotary_.inDim],
-                           qkvGm_[(step.token + batch.row) * rotary_.qkvStride + head * rotary_.inDim],
-                           params, AscendC::DataCopyPadExtParams<T>{false, 0, 0, 0});
+      LoadHead(loaded[i * batch.rows * rotary_.inDim], (step.token + batch.row) * rotary_.qkvStride + head * rotary_.inDim,
+               batch.rows);
     }
     vector.AnnounceIn();
     Widen(loaded, batch.count * batch.rows);
     vector.ReleaseIn();
     AscendC::PipeBarrier<PIPE_V>();
+  }
+
+  // Rows of a head. Where all cross a line of 512 bytes at the same column they come in two copies, cut there: a burst
+  // across a line costs more of HBM.
+  __aicore__ inline void LoadHead(const AscendC::LocalTensor<T>& dst, uint64_t at, uint32_t rows) {
+    const uint32_t left = LINE - static_cast<uint32_t>(at % LINE);
+    const bool crosses = rotary_.qkvStride % LINE == 0 && left < rotary_.inDim && left * sizeof(T) % BLOCK == 0;
+    const uint32_t first = crosses ? left : rotary_.inDim;
+    LoadColumns(dst, at, rows, first);
+    if (crosses) LoadColumns(dst[first], at + first, rows, rotary_.inDim - first);
+  }
+
+  // Some columns of rows of a head, to their places.
+  __aicore__ inline void LoadColumns(const AscendC::LocalTensor<T>& dst, uint64_t at, uint32_t rows, uint32_t columns) {
+    AscendC::DataCopyExtParams params;
+    params.blockCount = rows;
+    params.blockLen = columns * sizeof(T);
+    params.srcStride = (rotary_.qkvStride - columns) * sizeof(T);
+    params.dstStride = (rotary_.inDim - columns) * sizeof(T) / BLOCK;
+    AscendC::DataCopyPad(dst, qkvGm_[at], params, AscendC::DataCopyPadExtParams<T>{false, 0, 0, 0});
   }
 
   // Numbers in float, without what pads a head's halves.
@@ -171,6 +185,7 @@ class RotaryFeed {
 
   static constexpr uint32_t BLOCK = 32;  // bytes
   static constexpr uint32_t FLOATS = 8;  // of a block
+  static constexpr uint32_t LINE = 512 / sizeof(T);
 
   WindowAttentionTiling attention_;
   RotaryQkvTiling rotary_;
