@@ -85,6 +85,7 @@ class RotaryWindowAttention {
       if (i - AHEAD >= count) break;
       vector.Weigh(steps[(i - AHEAD) % (AHEAD + 1)]);
     }
+    feed.Finish();
     vector.Finish();
   }
 

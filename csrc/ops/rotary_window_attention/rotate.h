@@ -30,6 +30,7 @@ class RotaryFeed {
   }
 
   __aicore__ inline void Rotate(AttentionVector<T>& vector, const AttentionStep& step) {
+    ++inRing_;
     const bool isSecond = AscendC::GetSubBlockIdx() != 0;
     const uint32_t share = step.FirstShare(0);  // rows of scores, heads after heads
     if (step.heads > 1) {
@@ -39,6 +40,11 @@ class RotaryFeed {
       RotateHeads(vector, step, 0, 1, isSecond ? share : 0, isSecond ? step.rows : share);
     }
     AscendC::CrossCoreSetFlag<ATTENTION_CUBE_AND_VECTORS, PIPE_MTE3>(ATTENTION_ROTATED);
+  }
+
+  // Takes back what the cube core says of the last tasks: every set needs its wait.
+  __aicore__ inline void Finish() {
+    while (inRing_ > 0) WaitTaken();
   }
 
  private:
@@ -59,6 +65,11 @@ class RotaryFeed {
     __aicore__ inline uint32_t PartOf(uint32_t i) const { return (first + i) / heads; }
     __aicore__ inline uint32_t HeadOf(uint32_t i) const { return head + (first + i) % heads; }
   };
+
+  __aicore__ inline void WaitTaken() {
+    AscendC::CrossCoreWaitFlag(ATTENTION_ROTATED_TAKEN);
+    --inRing_;
+  }
 
   // Rows of heads that all places have room for.
   __aicore__ inline uint32_t Room(uint32_t inBytes) const {
@@ -169,6 +180,7 @@ class RotaryFeed {
     AscendC::LocalTensor<T> rotated = vector.AcquireOut();
     AscendC::Cast(rotated, results_, AscendC::RoundMode::CAST_RINT, batch.count * size);
     vector.AnnounceOut();
+    if (inRing_ > ATTENTION_ROTATED_RING) WaitTaken();
     AscendC::DataCopyParams params;
     params.blockCount = batch.rows;
     params.blockLen = rotary_.dim * sizeof(T) / BLOCK;
@@ -195,4 +207,5 @@ class RotaryFeed {
   Floats numbers_;
   Floats results_;
   RotaryTables<T, U> tables_;
+  uint32_t inRing_ = 0;  // tasks that the cube core may not have taken yet
 };

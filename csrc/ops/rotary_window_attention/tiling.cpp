@@ -8,7 +8,7 @@
 namespace qwen_vl_npu_ops {
 namespace {
 
-constexpr uint32_t kRing = 4;     // tasks whose rotated q and k the workspace holds
+constexpr uint32_t kRing = 2;     // tasks whose rotated q and k the workspace holds
 constexpr uint32_t kFloats = 8;   // of 32 bytes
 constexpr uint32_t kHalves = 16;  // likewise
 // A scale that q and k can share: neither overflows for it, nor loses digits to half's smallest numbers.

@@ -52,6 +52,7 @@ class AttentionPipeline {
     source.Wait();
     cube.LoadShortQuery(Task(0), source.Query(Task(0)));
     cube.LoadShortKeys(Task(0), source.Keys(Task(0)));
+    source.Release();
     cube.LoadShortValues(Task(0));
   }
 
@@ -65,7 +66,9 @@ class AttentionPipeline {
       source.Wait();
       cube.LoadShortQuery(Task(next_), source.Query(Task(next_)));
     }
-    if (closes) cube.LoadShortKeys(Task(next_), source.Keys(Task(next_)));
+    if (!closes) return;
+    cube.LoadShortKeys(Task(next_), source.Keys(Task(next_)));
+    source.Release();
   }
 
   // After the result of a group's first task v of the next group.

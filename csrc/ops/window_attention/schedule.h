@@ -18,6 +18,7 @@ constexpr uint16_t ATTENTION_SCORES_READY = 0;
 constexpr uint16_t ATTENTION_WEIGHTS_READY = 1;
 constexpr uint16_t ATTENTION_RESULT_READY = 2;
 constexpr uint16_t ATTENTION_ROTATED = 3;
+constexpr uint16_t ATTENTION_ROTATED_TAKEN = 4;
 
 __aicore__ inline uint32_t AttentionRoundUp(uint32_t value, uint32_t unit) {
   return (value + unit - 1) / unit * unit;
@@ -84,8 +85,8 @@ __aicore__ inline uint32_t AttentionScoresAt(const AttentionStep& step, uint32_t
 }
 
 // Where a short task's rotated q and k begin in their ring, in elements. The vector cores write a slot after
-// they got scores that the cube core computed from what was in it.
-constexpr uint32_t ATTENTION_ROTATED_RING = ATTENTION_AHEAD + 2;
+// the cube core said that it has taken what was in it.
+constexpr uint32_t ATTENTION_ROTATED_RING = 2;
 __aicore__ inline uint64_t AttentionRingAt(const AttentionStep& step, const WindowAttentionTiling& tiling) {
   return step.number % ATTENTION_ROTATED_RING * uint64_t{2} * tiling.maxRows * tiling.dim;
 }

@@ -36,6 +36,11 @@ class AttentionSource {
     if (isRing_) AscendC::CrossCoreWaitFlag(ATTENTION_ROTATED);
   }
 
+  // Likewise, after they are.
+  __aicore__ inline void Release() const {
+    if (isRing_) AscendC::CrossCoreSetFlag<ATTENTION_CUBE_AND_VECTORS, PIPE_MTE2>(ATTENTION_ROTATED_TAKEN);
+  }
+
   __aicore__ inline AttentionHeads<T> Query(const AttentionStep& step) const {
     if (isRing_) return InRing(step, 0);
     AttentionHeads<T> rows;
