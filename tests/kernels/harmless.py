@@ -150,7 +150,7 @@ ROTATE = "rotary_window_attention"
 ROTARY_WINDOW_ATTENTION = [
     moved(ROTATE, "SyncAll<false>();", "it moves behind events of the core's own buffers", "ProcessCube() {"),
     moved(ROTATE, "SyncAll<false>();", "it moves behind events of the core's own buffers", "rotary.Process("),
-    moved(ROTATE, BARRIER, BEFORE_ITS_USE, "AddPartners(results_[i * size]"),
+    moved(ROTATE, BARRIER, BEFORE_ITS_USE, "Add(results_, results_, numbers_"),
 ]
 
 # Text of the line, and of one before it.

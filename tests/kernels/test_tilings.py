@@ -232,7 +232,9 @@ def rotary_attention_shapes(draw) -> dict:
 @given(shape=rotary_attention_shapes(), chip=st.sampled_from(sim.chips()))
 def test_rotary_window_attention_fits(shape, chip):
     if shape["tokens"] > 1 and shape["qkv_stride"] > MAX_STRIDE:
-        with pytest.raises(ValueError, match=r"no tiling for token stride of v \d+: expected 0 to 65535"):
+        with pytest.raises(
+            ValueError, match=r"rotary_window_attention: no tiling for qkv_stride \d+: expected 0 to 65535"
+        ):
             operators.tiling("rotary_window_attention", chip, **shape)
         return
     tiling = operators.tiling("rotary_window_attention", chip, **shape)
@@ -247,12 +249,12 @@ def test_rotary_window_attention_fits(shape, chip):
     # What all blocks share, then q, k and a place for v of all tokens, or rings where these are rotated task by task.
     assert f["sharedBytes"] == tiling.blocks * (3 * attention["scoreBytes"] + 3 * attention["outBytes"])
     assert f["rotatedBytes"] == shape["tokens"] * shape["heads"] * shape["dim"] * 2
-    assert f["ringBytes"] == 4 * 2 * attention["maxRows"] * shape["dim"] * 2
+    assert f["ringBytes"] == 2 * 2 * attention["maxRows"] * shape["dim"] * 2
     rings = f["fused"] * tiling.blocks * f["ringBytes"]
     assert tiling.workspace_bytes == f["sharedBytes"] + max(3 * f["rotatedBytes"], rings)
-    if f["fused"]:
-        assert not shape["interleaved"]
-        assert shape["dim"] % 16 == shape["in_dim"] % 16 == 0
+    # Halves on 32 bytes: as floats, and where they are padded apart, as they come.
+    halves = shape["dim"] % 16 == 0 and (shape["in_dim"] == shape["dim"] or shape["in_dim"] % 32 == 0)
+    assert f["fused"] == (halves and not shape["interleaved"])
 
 
 def fields_of(part: str, fields: dict) -> dict:
@@ -271,7 +273,7 @@ def fields_of(part: str, fields: dict) -> dict:
         ({"in_dim": 258}, "head size of v 258: expected 80 to 256"),
         ({"in_dim": 78}, "head size of v 78: expected 80 to 256"),
         ({"out_dim": 258}, "head size of out 258: expected 80 to 256"),
-        ({"qkv_stride": 65536}, "token stride of v 65536: expected 0 to 65535"),
+        ({"qkv_stride": 65536}, "qkv_stride 65536: expected 0 to 65535"),
         ({"out_stride": 2**31}, "token stride of out 2147483648: expected 0 to"),
         ({"cos_stride": -1}, "cos_stride -1: expected 0 to"),
         ({"sin_stride": 2**32}, "sin_stride 4294967296: expected 0 to"),

@@ -101,8 +101,8 @@ class RotaryFeed {
     AscendC::LocalTensor<T> loaded = vector.template AcquireIn<T>();
     for (uint32_t i = 0; i < batch.count; ++i) {
       const uint32_t head = batch.PartOf(i) * rotary_.heads + step.head + batch.HeadOf(i);
-      LoadHead(loaded[i * batch.rows * rotary_.inDim], (step.token + batch.row) * rotary_.qkvStride + head * rotary_.inDim,
-               batch.rows);
+      LoadHead(loaded[i * batch.rows * rotary_.inDim],
+               (step.token + batch.row) * rotary_.qkvStride + head * rotary_.inDim, batch.rows);
     }
     vector.AnnounceIn();
     Widen(loaded, batch.count * batch.rows);
@@ -110,18 +110,20 @@ class RotaryFeed {
     AscendC::PipeBarrier<PIPE_V>();
   }
 
-  // Rows of a head. Where all cross a line of 512 bytes at the same column they come in two copies, cut there: a burst
-  // across a line costs more of HBM.
+  // Rows of a head. Where all cross a line of 512 bytes at the same column they come in two copies, cut
+  // there: a burst across a line costs more of HBM.
   __aicore__ inline void LoadHead(const AscendC::LocalTensor<T>& dst, uint64_t at, uint32_t rows) {
     const uint32_t left = LINE - static_cast<uint32_t>(at % LINE);
-    const bool crosses = rotary_.qkvStride % LINE == 0 && left < rotary_.inDim && left * sizeof(T) % BLOCK == 0;
+    const bool crosses =
+        rotary_.qkvStride % LINE == 0 && left < rotary_.inDim && left * sizeof(T) % BLOCK == 0;
     const uint32_t first = crosses ? left : rotary_.inDim;
     LoadColumns(dst, at, rows, first);
     if (crosses) LoadColumns(dst[first], at + first, rows, rotary_.inDim - first);
   }
 
   // Some columns of rows of a head, to their places.
-  __aicore__ inline void LoadColumns(const AscendC::LocalTensor<T>& dst, uint64_t at, uint32_t rows, uint32_t columns) {
+  __aicore__ inline void LoadColumns(const AscendC::LocalTensor<T>& dst, uint64_t at, uint32_t rows,
+                                     uint32_t columns) {
     AscendC::DataCopyExtParams params;
     params.blockCount = rows;
     params.blockLen = columns * sizeof(T);
