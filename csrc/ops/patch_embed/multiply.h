@@ -1,24 +1,11 @@
 #pragma once
 
+#include "../cube_params.h"
 #include "kernel_operator.h"
 #include "layout.h"
 #include "tiling.h"
 
 // The cube cores' side: products of the panels that the vector cores have packed.
-
-// How a sum becomes a T on its way out of L0C.
-template <typename T>
-struct PatchEmbedQuant {
-  static constexpr QuantMode_t MODE = QuantMode_t::NoQuant;
-};
-template <>
-struct PatchEmbedQuant<half> {
-  static constexpr QuantMode_t MODE = QuantMode_t::F322F16;
-};
-template <>
-struct PatchEmbedQuant<bfloat16_t> {
-  static constexpr QuantMode_t MODE = QuantMode_t::F322BF16;
-};
 
 // One cube core's tasks. Two tiles of rows, a pair, are multiplied with the same weights and accumulate in
 // the two halves of L0C.
@@ -280,30 +267,17 @@ class PatchEmbedMultiply {
     }
   }
 
-  // L1 holds k block by k block (Nz), L0A row block by row block (Zz): a convolution's load with a window of
-  // one pixel turns one into the other in a single instruction.
   __aicore__ inline void LoadRows(uint32_t slot, const Tile& tile, uint32_t begin, uint32_t depth) {
-    AscendC::LoadData3DParamsV2<T> params;
-    params.l1H = 1;
-    params.l1W = pair_.rows;
-    params.channelSize = depth * PER_BLOCK;
-    params.kExtension = depth * PER_BLOCK;
-    params.mExtension = tile.rows;
-    params.mStartPt = tile.row;
     AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(ROWS_FREE + rowSlot_);
     AscendC::LoadData(rows2_.Get<T>()[rowSlot_ * ROW_SLOT_BYTES / sizeof(T)],
                       rows1_.Get<T>()[slot * tiling_.rowBytes / sizeof(T) + begin * pair_.rows * PER_BLOCK],
-                      params);
+                      CubeBlock<T>(pair_.rows, tile.row, tile.rows, depth * PER_BLOCK));
   }
 
-  // Weights lie [hidden, k], which is how L0B wants them (Zn): fractal after fractal, none transposed.
   __aicore__ inline void LoadWeightHalf(uint32_t h, uint32_t offset, uint32_t depth) {
-    AscendC::LoadData2DParams params;
-    params.repeatTimes = depth * group_.rows / PATCH_EMBED_SIDE;
-    params.srcStride = 1;
     AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(WEIGHT_FREE + h);
     AscendC::LoadData(weight2_.Get<T>()[h * WEIGHT_SLOT_BYTES / sizeof(T)], weight1_.Get<T>()[offset],
-                      params);
+                      CubeFractals(depth * group_.rows / PATCH_EMBED_SIDE));
   }
 
   __aicore__ inline void Accumulate(const Tile& tile, uint32_t h, uint32_t depth, bool first, bool bias) {
@@ -329,13 +303,8 @@ class PatchEmbedMultiply {
   // Writes a tile out, or adds it to what is there: bias, and sums over smaller k.
   __aicore__ inline void Store(const Tile& tile, bool add) {
     const uint32_t row = pair_.first + tile.row;
-    AscendC::FixpipeParamsV220 params;
-    params.nSize = columns_;
-    params.mSize = PatchEmbedMin(tile.rows, tiling_.rows - row);
-    params.srcStride = tile.rows;
-    params.dstStride = tiling_.hidden;
-    params.quantPre = PatchEmbedQuant<T>::MODE;
-    params.ndNum = 1;
+    const uint32_t rows = PatchEmbedMin(tile.rows, tiling_.rows - row);
+    const AscendC::FixpipeParamsV220 params = CubeResult<T>(rows, columns_, tile.rows, tiling_.hidden);
     AscendC::SetFlag<AscendC::HardEvent::M_FIX>(tile.half);
     AscendC::WaitFlag<AscendC::HardEvent::M_FIX>(tile.half);
     if (add) {

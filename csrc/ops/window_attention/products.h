@@ -1,23 +1,12 @@
 #pragma once
 
+#include "../cube_params.h"
 #include "kernel_operator.h"
 #include "schedule.h"
 #include "tiling.h"
 
 // From L1 through L0A, L0B, Mmad and L0C to GM. L0A, L0B and the scores' and results' halves of L0C have two
 // slots each, every one with an event that says it is full and one that says it is free.
-
-template <typename T>
-struct AttentionQuant {};
-template <>
-struct AttentionQuant<half> {
-  static constexpr QuantMode_t MODE = QuantMode_t::F322F16;
-};
-template <>
-struct AttentionQuant<bfloat16_t> {
-  static constexpr QuantMode_t MODE = QuantMode_t::F322BF16;
-};
-
 template <typename T>
 class AttentionProducts {
  public:
@@ -58,11 +47,10 @@ class AttentionProducts {
                                     const AscendC::LocalTensor<T>& q1, uint32_t allRows, uint32_t row,
                                     uint32_t rows, const AscendC::LocalTensor<T>& k1, uint32_t keys) {
     AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(L0_FREE + static_cast<int32_t>(l0_));
-    LoadMatrix(LeftSlot(), q1, allRows, row, rows, width_);
-    AscendC::LoadData2DParams params;
-    params.repeatTimes = width_ / ATTENTION_FRACTAL * ((keys + ATTENTION_FRACTAL - 1) / ATTENTION_FRACTAL);
-    params.srcStride = 1;
-    AscendC::LoadData(RightSlot(), k1, params);
+    AscendC::LoadData(LeftSlot(), q1,
+                      CubeBlock<T>(allRows, row, AttentionRoundUp(rows, ATTENTION_FRACTAL), width_));
+    const uint32_t columns = (keys + ATTENTION_FRACTAL - 1) / ATTENTION_FRACTAL;
+    AscendC::LoadData(RightSlot(), k1, CubeFractals(width_ / ATTENTION_FRACTAL * columns));
     AscendC::SetFlag<AscendC::HardEvent::MTE1_M>(static_cast<int32_t>(l0_));
 
     const int32_t slot = static_cast<int32_t>(score_);
@@ -78,13 +66,8 @@ class AttentionProducts {
     AscendC::SetFlag<AscendC::HardEvent::M_FIX>(slot);
     l0_ = 1 - l0_;
 
-    AscendC::FixpipeParamsV220 store;
-    store.nSize = keys;
-    store.mSize = rows;
-    store.srcStride = AttentionRoundUp(rows, ATTENTION_FRACTAL);
-    store.dstStride = pitch;
-    store.quantPre = QuantMode_t::NoQuant;
-    store.ndNum = 1;
+    const uint32_t fractalRows = AttentionRoundUp(rows, ATTENTION_FRACTAL);
+    const AscendC::FixpipeParamsV220 store = CubeResult<float>(rows, keys, fractalRows, pitch);
     AscendC::WaitFlag<AscendC::HardEvent::M_FIX>(slot);
     AscendC::Fixpipe<float, float, AscendC::CFG_ROW_MAJOR>(dst, c, store);
     AscendC::SetFlag<AscendC::HardEvent::FIX_M>(slot);
@@ -104,18 +87,19 @@ class AttentionProducts {
                                     uint32_t keys, const AscendC::LocalTensor<T>& v1, uint32_t allKeys,
                                     uint32_t key, bool isFirst, bool isLast) {
     AscendC::WaitFlag<AscendC::HardEvent::M_MTE1>(L0_FREE + static_cast<int32_t>(l0_));
-    LoadMatrix(LeftSlot(), p1, AttentionRoundUp(rows, ATTENTION_FRACTAL), 0, rows, keys);
-    LoadMatrix(RightSlot(), v1, allKeys, key, keys, valueWidth_);
+    const uint32_t fractalRows = AttentionRoundUp(rows, ATTENTION_FRACTAL);
+    AscendC::LoadData(LeftSlot(), p1, CubeBlock<T>(fractalRows, 0, fractalRows, keys));
+    AscendC::LoadData(RightSlot(), v1, CubeBlock<T>(allKeys, key, keys, valueWidth_));
     AscendC::SetFlag<AscendC::HardEvent::MTE1_M>(static_cast<int32_t>(l0_));
     AscendC::MmadParams mmad;
-    mmad.m = AttentionRoundUp(rows, ATTENTION_FRACTAL);
+    mmad.m = fractalRows;
     mmad.n = valueWidth_;
     mmad.k = keys;
     mmad.cmatrixInitVal = isFirst;
     AscendC::WaitFlag<AscendC::HardEvent::MTE1_M>(static_cast<int32_t>(l0_));
     AscendC::Mmad(Result(out), LeftSlot(), RightSlot(), mmad);
     // A small tile's sums are not back in L0C before the next Mmad would read them.
-    const uint32_t tiles = AttentionRoundUp(rows, ATTENTION_FRACTAL) * valueWidth_;
+    const uint32_t tiles = fractalRows * valueWidth_;
     if (!isLast && tiles < 10 * ATTENTION_FRACTAL * ATTENTION_FRACTAL) AscendC::PipeBarrier<PIPE_M>();
     AscendC::SetFlag<AscendC::HardEvent::M_MTE1>(L0_FREE + static_cast<int32_t>(l0_));
     l0_ = 1 - l0_;
@@ -126,15 +110,10 @@ class AttentionProducts {
   __aicore__ inline void StoreOut(const AttentionStep& step, uint32_t head, uint32_t slot) {
     const uint64_t at = step.token * tiling_.outTokenStride + head * tiling_.outHeadStride;
     const uint32_t padded = AttentionRoundUp(step.rows, ATTENTION_FRACTAL);
-    AscendC::FixpipeParamsV220 store;
-    store.mSize = step.rows;
-    store.srcStride = padded;
-    store.dstStride = tiling_.outTokenStride;
-    store.quantPre = AttentionQuant<T>::MODE;
-    store.ndNum = 1;
     // Pieces without a gap between them leave together.
     const uint32_t together = tiling_.pieceOut == tiling_.pieceWidth ? tiling_.pieces : 1;
-    store.nSize = together * tiling_.pieceOut;
+    const AscendC::FixpipeParamsV220 store =
+        CubeResult<T>(step.rows, together * tiling_.pieceOut, padded, tiling_.outTokenStride);
     AscendC::WaitFlag<AscendC::HardEvent::M_FIX>(RESULT + static_cast<int32_t>(slot));
     for (uint32_t piece = 0; piece < tiling_.pieces; piece += together) {
       AscendC::Fixpipe<T, float, AscendC::CFG_ROW_MAJOR>(
@@ -145,13 +124,8 @@ class AttentionProducts {
 
   // A part of a long task's result, to the workspace.
   __aicore__ inline void StorePart(uint32_t rows, uint32_t slot) {
-    AscendC::FixpipeParamsV220 store;
-    store.nSize = valueWidth_;
-    store.mSize = rows;
-    store.srcStride = AttentionRoundUp(rows, ATTENTION_FRACTAL);
-    store.dstStride = valueWidth_;
-    store.quantPre = QuantMode_t::NoQuant;
-    store.ndNum = 1;
+    const uint32_t fractalRows = AttentionRoundUp(rows, ATTENTION_FRACTAL);
+    const AscendC::FixpipeParamsV220 store = CubeResult<float>(rows, valueWidth_, fractalRows, valueWidth_);
     AscendC::WaitFlag<AscendC::HardEvent::M_FIX>(RESULT + static_cast<int32_t>(slot));
     AscendC::Fixpipe<float, float, AscendC::CFG_ROW_MAJOR>(
         resultGm_[part_ % ATTENTION_RESULTS * (tiling_.outBytes / sizeof(float))], Result(slot), store);
@@ -184,21 +158,6 @@ class AttentionProducts {
     } else {
       result_ = 1 - result_;
     }
-  }
-
-  // `rows` x `columns` from fractals of `allRows` rows, from `row` on, in the order of L0A or, turned over,
-  // L0B: an image of one row, a filter of one pixel.
-  __aicore__ inline void LoadMatrix(const AscendC::LocalTensor<T>& dst, const AscendC::LocalTensor<T>& src,
-                                    uint32_t allRows, uint32_t row, uint32_t rows, uint32_t columns) {
-    AscendC::LoadData3DParamsV2<T> params;
-    params.l1H = 1;
-    params.l1W = allRows;
-    params.channelSize = columns;
-    params.kExtension = columns;
-    params.mExtension = AttentionRoundUp(rows, ATTENTION_FRACTAL);
-    params.kStartPt = 0;
-    params.mStartPt = row;
-    AscendC::LoadData(dst, src, params);
   }
 
   WindowAttentionTiling tiling_;
