@@ -175,8 +175,8 @@ class Attention {
     float* maxima = maxima_ + block * kLanes;
     const Vec sign(std::copysign(1.0f, p_.scale));
     const Vec scale(std::abs(p_.scale));
-    gemm<Dot, kVecs, Dot::kChain>(keys, {keys_, key_units_, 1}, queries_ + block * query_rows_ * kLanes,
-                                  key_units_, {scores_, nullptr});
+    gemm<Dot, kVecs, Dot::kScoreTerms>(keys, {keys_, key_units_, 1}, queries_ + block * query_rows_ * kLanes,
+                                       key_units_, {scores_, nullptr});
     Vec maximum[kVecs];
     for (int j = 0; j < kVecs; ++j) {
       const Vec old = first ? Vec(std::numeric_limits<float>::lowest()) : Vec::loadu(maxima + j * kWidth);
@@ -204,9 +204,9 @@ class Attention {
   // out_[block]: [dim + 1][lanes]
   template <int kVecs>
   void accumulate(int64_t block, int64_t keys, bool first, const Vec (&rescale)[kVecs]) {
-    gemm<Dot, kVecs, Dot::kLongChain>(value_units_, {values_, 1, value_units_}, scores_,
-                                      (keys + Dot::kPack - 1) / Dot::kPack,
-                                      {out_ + block * out_rows_ * kLanes, first ? nullptr : rescale});
+    gemm<Dot, kVecs, Dot::kValueTerms>(value_units_, {values_, 1, value_units_}, scores_,
+                                       (keys + Dot::kPack - 1) / Dot::kPack,
+                                       {out_ + block * out_rows_ * kLanes, first ? nullptr : rescale});
   }
 
   void write_out(int64_t head, int64_t query, int64_t queries, int64_t block) {

@@ -10,22 +10,22 @@
 namespace qwen_vl_npu_ops::QVNO_ISA {
 
 // Accumulators of kTileRows x kTileVecs vectors fill the registers. Products are added up a chain in a row,
-// then the sums of chains: long chains lose accuracy, and sooner so without fused multiply-add. Scores, which
-// go through an exponential, need short ones; long ones touch C less often and are as accurate as the GEMM
-// libraries'.
+// then the sums of chains: long chains touch C less often but lose accuracy, and sooner so without fused
+// multiply-add. Scores, which go through an exponential, need short ones; a linear layer's are as accurate as
+// the GEMM libraries'.
 #if defined(CPU_CAPABILITY_AVX512) || defined(__aarch64__)
-constexpr int kTileRows = 6, kTileVecs = 4, kFp32Chain = 40, kFp32LongChain = 128;
+constexpr int kTileRows = 6, kTileVecs = 4, kScoreChain = 27, kValueChain = 96, kLinearChain = 128;
 #elif defined(CPU_CAPABILITY_AVX2)
-constexpr int kTileRows = 6, kTileVecs = 2, kFp32Chain = 40, kFp32LongChain = 192;
+constexpr int kTileRows = 6, kTileVecs = 2, kScoreChain = 27, kValueChain = 96, kLinearChain = 192;
 #else
-constexpr int kTileRows = 2, kTileVecs = 2, kFp32Chain = 16, kFp32LongChain = 48;
+constexpr int kTileRows = 2, kTileVecs = 2, kScoreChain = 16, kValueChain = 48, kLinearChain = 48;
 #endif
 constexpr int kLanes = kTileVecs * kWidth;
 
 struct DotFp32 {
   using Element = float;
-  static constexpr int kPack = 1;  // elements in a unit
-  static constexpr int kChain = kFp32Chain, kLongChain = kFp32LongChain;
+  static constexpr int kPack = 1;                                             // elements in a unit
+  static constexpr int kScoreTerms = kScoreChain, kValueTerms = kValueChain;  // in a chain
 
   static Vec pack(const Vec (&x)[kPack]) { return x[0]; }
   static Vec dot(Vec a, Vec b, Vec sum) { return fmadd(a, b, sum); }
@@ -45,7 +45,7 @@ inline void store(PanelBf16* p, Vec value, int count = kWidth) {
 struct DotBf16 {
   using Element = PanelBf16;
   static constexpr int kPack = 2;
-  static constexpr int kChain = 256, kLongChain = 256;
+  static constexpr int kScoreTerms = 256, kValueTerms = 256;
 
   static Vec pack(const Vec (&x)[kPack]) {
     const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x[0]));

@@ -7,6 +7,7 @@ from compare import FUZZ_BUDGET, assert_within_budget, over_seeds
 from ops.samples import DTYPES, ROTARY, Rotary
 from qwen_vl_npu_ops import ops, reference
 from qwen_vl_npu_ops.accuracy import BUDGET
+from qwen_vl_npu_ops.plan import VisionPlan
 
 TABLES_AND_QKV = ("qkv", "cos", "sin")
 
@@ -51,6 +52,17 @@ def cases(draw) -> Rotary:
 @given(case=cases(), dtype=st.sampled_from(DTYPES))
 def test_any_shape(case, dtype):
     check(case, dtype, FUZZ_BUDGET)
+
+
+def test_a_whole_frame_of_the_tower():
+    """Sums over 1,296 keys, of 1.7 million elements: where long chains of additions show."""
+    plan = VisionPlan.build([(1, 36, 36)], "7b")
+    qkv = torch.randn(plan.num_tokens, 3 * 16 * 80, generator=torch.Generator().manual_seed(5136))
+    sizes = {"cu_seqlens": plan.cu_seqlens_full, "num_heads": 16, "head_dim": 80}
+    got = ops.rotary_window_attention(qkv, plan.cos, plan.sin, **sizes)
+    peer = reference.rotary_window_attention(qkv, plan.cos, plan.sin, **sizes)
+    exact = reference.rotary_window_attention(qkv.double(), plan.cos.double(), plan.sin.double(), **sizes)
+    assert_within_budget(got, exact, peer)
 
 
 def test_equals_the_two_operators_in_turn():

@@ -66,7 +66,7 @@ class Task {
 
   void run(int64_t panel) const {
     const float* tokens = p_.panels + panel * linear_panel_floats(p_.k);
-    gemm<DotFp32, kTileVecs, DotFp32::kLongChain>(rows_, weight_, tokens, p_.k, {sums_, nullptr});
+    gemm<DotFp32, kTileVecs, kLinearChain>(rows_, weight_, tokens, p_.k, {sums_, nullptr});
     for (int64_t row = 0; row < rows_; row += kWidth) {
       for (int64_t lane = 0; lane < kLanes; lane += kWidth) {
         transpose(sums_ + row * kLanes + lane, kLanes, result_ + lane * kTaskRows + row, kTaskRows);
