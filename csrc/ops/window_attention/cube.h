@@ -129,15 +129,20 @@ class AttentionCube {
     EndScores(step, step.subs - 1);
   }
 
-  // A part of ATTENTION_PARTS of the results of a task's tiles, which the vector cores put together.
+  // A part of ATTENTION_PARTS of the results of a task's tiles, strip after strip, which the vector cores put
+  // together.
   __aicore__ inline void ValuesLong(const AttentionStep& step, uint32_t part) {
-    const uint32_t tiles = TilesOf(step.keys), all = step.subs * tiles;
+    const uint32_t tiles = TilesOf(step.keys), strips = step.Strips(), all = step.subs * strips * tiles;
     if (part == 0) LoadBlock(step);
     for (uint32_t i = Cut(all, part); i < Cut(all, part + 1); ++i) {
-      const uint32_t sub = i / tiles, rows = step.RowsOf(sub), tile = i % tiles;
-      if (tile == 0) BeginResult(rows);
-      AddValues(step, sub, tile * tiling_.tile);
-      if (tile + 1 == tiles) multiply_.StorePart(rows, out_);
+      const uint32_t sub = i / tiles / strips, strip = i / tiles % strips, tile = i % tiles;
+      const bool isFirst = tile == 0, isLast = tile + 1 == tiles;
+      const uint32_t rows = step.RowsOf(sub, strip, false) + step.RowsOf(sub, strip, true);
+      if (isFirst) AscendC::CrossCoreWaitFlag(ATTENTION_WEIGHTS_READY);
+      if (isFirst && rows > 0) out_ = multiply_.AcquireResult(rows);
+      if (rows > 0) AddValues(step, sub, strip, rows, tile * tiling_.tile);
+      if (isLast && rows > 0) multiply_.StorePart(2 * strip * step.StripRows(), rows, out_);
+      if (isLast && strip + 1 == strips) multiply_.AnnouncePart();
     }
     if (part + 1 < ATTENTION_PARTS) return;
     for (uint32_t key = 0; key < step.keys; key += tiling_.keys / 2) v_.Release();
@@ -209,20 +214,16 @@ class AttentionCube {
     }
   }
 
-  __aicore__ inline void BeginResult(uint32_t rows) {
-    out_ = multiply_.AcquireResult(rows);
-    AscendC::CrossCoreWaitFlag(ATTENTION_WEIGHTS_READY);
-  }
-
-  // A tile of weights times a tile of v.
-  __aicore__ inline void AddValues(const AttentionStep& step, uint32_t sub, uint32_t key) {
+  // A strip of weights times a tile of v.
+  __aicore__ inline void AddValues(const AttentionStep& step, uint32_t sub, uint32_t strip, uint32_t rows,
+                                   uint32_t key) {
     const uint32_t half = tiling_.keys / 2, slot = key / half;
     const uint32_t keys = AttentionMin(tiling_.tile, step.keys - key);
     const uint32_t loaded = AttentionRoundUp(AttentionMin(half, step.keys - slot * half), ATTENTION_FRACTAL);
-    load_.Weights(p_.Acquire(), step, sub, key, keys);
+    load_.Weights(p_.Acquire(), step, sub, strip, key, keys);
     p_.Announce();
-    multiply_.Accumulate(out_, step.RowsOf(sub), p_.Take(), AttentionRoundUp(keys, ATTENTION_FRACTAL),
-                         v_.Taken(slot), loaded, key - slot * half, key == 0, key + keys == step.keys);
+    multiply_.Accumulate(out_, rows, p_.Take(), AttentionRoundUp(keys, ATTENTION_FRACTAL), v_.Taken(slot),
+                         loaded, key - slot * half, key == 0, key + keys == step.keys);
     p_.Release();
   }
 

@@ -118,23 +118,23 @@ class AttentionLoads {
     ClearRest(p1, step.rows, step.heads * padded);
   }
 
-  // Weights of a tile of a long task and `keys` keys from `key` on. Each vector core left its rows where its
-  // scores began.
+  // Weights of a strip of a long task's tile and `keys` keys from `key` on. Each vector core left its rows
+  // where its scores began.
   __aicore__ inline void Weights(const AscendC::LocalTensor<T>& p1, const AttentionStep& step, uint32_t sub,
-                                 uint32_t key, uint32_t keys) {
-    const uint32_t pitch = step.Pitch(), rows = step.RowsOf(sub), share = step.FirstShare(sub);
-    const uint32_t padded = AttentionRoundUp(rows, ATTENTION_FRACTAL);
+                                 uint32_t strip, uint32_t key, uint32_t keys) {
+    const uint32_t first = step.RowsOf(sub, strip, false), second = step.RowsOf(sub, strip, true);
+    const uint32_t pitch = step.Pitch(), padded = AttentionRoundUp(first + second, ATTENTION_FRACTAL);
     const uint32_t columns = AttentionRoundUp(keys, ATTENTION_FRACTAL);
+    const uint64_t begin = uint64_t{AttentionScoresAt(step, sub, tiling_)} * (sizeof(float) / sizeof(T)) +
+                           strip * step.StripRows() * pitch + key;
     AttentionHeads<T> src;
     src.tokenStride = pitch;
     src.headStride = 0;
-    for (uint32_t first = 0; first < rows; first += share) {
-      src.data = weightsGm_[(uint64_t{AttentionScoresAt(step, sub, tiling_)} + first * pitch) *
-                                (sizeof(float) / sizeof(T)) +
-                            key];
-      Heads(p1[first * ATTENTION_FRACTAL], src, 1, AttentionMin(share, rows - first), columns, padded, 0);
-    }
-    ClearRest(p1, rows, columns);
+    src.data = weightsGm_[begin];
+    Heads(p1, src, 1, first, columns, padded, 0);
+    src.data = weightsGm_[begin + step.FirstShare(sub) * pitch * (sizeof(float) / sizeof(T))];
+    if (second > 0) Heads(p1[first * ATTENTION_FRACTAL], src, 1, second, columns, padded, 0);
+    ClearRest(p1, first + second, columns);
   }
 
   // Zeros in the rows that fill up the last fractal: they take part in products.

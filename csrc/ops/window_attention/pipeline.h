@@ -19,8 +19,9 @@ class AttentionPipeline {
     LoadFirst(schedule, source, cube);
     for (uint32_t i = 0;; ++i) {
       if (i < count_) {
+        if (Task(i).OpensGroup()) ReadGroup(schedule);
         Score(i, source, cube);
-        LoadNext(i, schedule, source, cube);
+        LoadNext(i, source, cube);
       }
       if (i < ATTENTION_AHEAD) continue;
       if (i - ATTENTION_AHEAD >= count_) break;
@@ -57,16 +58,13 @@ class AttentionPipeline {
   }
 
   // After the scores of a group's first task q of the next group, after those of its last k.
-  __aicore__ inline void LoadNext(uint32_t i, AttentionSchedule& schedule, const AttentionSource<T>& source,
-                                  AttentionCube<T>& cube) {
-    const bool opens = Task(i).OpensGroup(), closes = Task(i).ClosesGroup();
-    if (opens) ReadGroup(schedule);
+  __aicore__ inline void LoadNext(uint32_t i, const AttentionSource<T>& source, AttentionCube<T>& cube) {
     if (!IsShort(next_)) return;
-    if (opens) {
+    if (Task(i).OpensGroup()) {
       source.Wait();
       cube.LoadShortQuery(Task(next_), source.Query(Task(next_)));
     }
-    if (!closes) return;
+    if (!Task(i).ClosesGroup()) return;
     cube.LoadShortKeys(Task(next_), source.Keys(Task(next_)));
     source.Release();
   }
@@ -96,14 +94,14 @@ class AttentionPipeline {
   }
 
   // Results between the parts of long scores, which keep other pipes busy: the second half of the task that
-  // this turn finishes, then the first half of the next, whose weights are there by then.
+  // this turn finishes, then the first half of the next, whose weights are there by then. The last scores go
+  // first instead: all else is waiting for them.
   __aicore__ inline void TakeTurns(AttentionCube<T>& cube, uint32_t i, uint32_t part) {
     constexpr uint32_t HALF = ATTENTION_PARTS / 2;
-    const bool hasLast = i >= ATTENTION_AHEAD;
-    if (hasLast && Task(i - ATTENTION_AHEAD).isShort) return;
+    if (i < ATTENTION_AHEAD || Task(i - ATTENTION_AHEAD).isShort) return;
     if (part < HALF) {
-      if (hasLast) Advance(cube, i - ATTENTION_AHEAD, HALF + part + 1);
-    } else if (Task(i + 1 - ATTENTION_AHEAD).subs > 1) {
+      Advance(cube, i - ATTENTION_AHEAD, HALF + part + 1);
+    } else if (i + 1 < count_ && Task(i + 1 - ATTENTION_AHEAD).subs > 1) {
       Advance(cube, i + 1 - ATTENTION_AHEAD, part - HALF + 1);
     }
   }

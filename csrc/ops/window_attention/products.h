@@ -122,14 +122,19 @@ class AttentionProducts {
     ReleaseResult(step.rows, slot);
   }
 
-  // A part of a long task's result, to the workspace.
-  __aicore__ inline void StorePart(uint32_t rows, uint32_t slot) {
+  // A strip of a part of a long task's result, to the workspace, where the part's row `row` goes.
+  __aicore__ inline void StorePart(uint32_t row, uint32_t rows, uint32_t slot) {
+    const uint64_t part = part_ % ATTENTION_RESULTS * uint64_t{tiling_.outBytes / sizeof(float)};
     const uint32_t fractalRows = AttentionRoundUp(rows, ATTENTION_FRACTAL);
     const AscendC::FixpipeParamsV220 store = CubeResult<float>(rows, valueWidth_, fractalRows, valueWidth_);
     AscendC::WaitFlag<AscendC::HardEvent::M_FIX>(RESULT + static_cast<int32_t>(slot));
-    AscendC::Fixpipe<float, float, AscendC::CFG_ROW_MAJOR>(
-        resultGm_[part_ % ATTENTION_RESULTS * (tiling_.outBytes / sizeof(float))], Result(slot), store);
+    AscendC::Fixpipe<float, float, AscendC::CFG_ROW_MAJOR>(resultGm_[part + row * valueWidth_], Result(slot),
+                                                           store);
     ReleaseResult(rows, slot);
+  }
+
+  // All strips of a part are there.
+  __aicore__ inline void AnnouncePart() {
     AscendC::CrossCoreSetFlag<ATTENTION_CUBE_AND_VECTORS, PIPE_FIX>(ATTENTION_RESULT_READY);
     ++part_;
   }

@@ -12,6 +12,7 @@ constexpr uint32_t ATTENTION_AHEAD = 2;   // tasks whose scores are computed bef
 constexpr uint32_t ATTENTION_RING = ATTENTION_AHEAD + 1;
 constexpr uint32_t ATTENTION_GROUP = 2;    // tasks over a short segment whose q, k and v are loaded together
 constexpr uint32_t ATTENTION_PARTS = 8;    // of a long task's scores and of its results, which take turns
+constexpr uint32_t ATTENTION_STRIP = 32;   // rows of each vector core whose weights are announced together
 constexpr uint32_t ATTENTION_RESULTS = 3;  // parts of long results that the workspace holds
 constexpr uint8_t ATTENTION_CUBE_AND_VECTORS = 2;  // mode of the flags between a cube core and its vectors
 constexpr uint16_t ATTENTION_SCORES_READY = 0;
@@ -74,6 +75,19 @@ struct AttentionStep {
     if (heads > 1) return (heads + 1) / 2 * rows;
     const uint32_t all = RowsOf(sub);
     return AttentionMin(all, AttentionRoundUp((all + 1) / 2, 8));
+  }
+  // The weights of a long task's tile come in strips, and the results go in them: some rows of each vector
+  // core. Those of the last block of keys are short, for at a core's end little else is to be done.
+  __aicore__ inline uint32_t StripRows() const {
+    return isLast && subs > 1 ? ATTENTION_STRIP : FirstShare(0);
+  }
+  // As many in every tile; those of a short last tile may be empty.
+  __aicore__ inline uint32_t Strips() const { return (FirstShare(0) + StripRows() - 1) / StripRows(); }
+  // Rows of a strip that a vector core has.
+  __aicore__ inline uint32_t RowsOf(uint32_t sub, uint32_t strip, bool isSecond) const {
+    const uint32_t share = FirstShare(sub), rows = isSecond ? RowsOf(sub) - share : share;
+    const uint32_t begin = strip * StripRows();
+    return begin < rows ? AttentionMin(StripRows(), rows - begin) : 0;
   }
 };
 

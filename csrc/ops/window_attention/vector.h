@@ -67,16 +67,22 @@ class AttentionVector {
       const bool isSecond = AscendC::GetSubBlockIdx() != 0;
       const uint32_t first = isSecond ? share : 0, count = isSecond ? all - share : share;
       AscendC::CrossCoreWaitFlag(ATTENTION_SCORES_READY);
-      WeighTile(step, sub, first, count);
-      AscendC::CrossCoreSetFlag<ATTENTION_CUBE_AND_VECTORS, PIPE_MTE3>(ATTENTION_WEIGHTS_READY);
       if (step.isShort) {
+        WeighRows(step, sub, first, 0, count);
+        AnnounceWeights();
         FinishResults();
         continue;
       }
+      for (uint32_t strip = 0; strip < step.Strips(); ++strip) {
+        const uint32_t row = strip * step.StripRows();
+        WeighRows(step, sub, first, row, row + step.RowsOf(sub, strip, isSecond));
+        AnnounceWeights();
+      }
+      if (count > 0) Rescale(step, count);
       // The cube core works on a tile's result while the next ones are weighed.
       FinishResult(tile_);
       Pending& pending = pending_[tile_ % LATER];
-      pending = {true, step.isFirst, step.isLast, tile_, sub, first, count, 0};
+      pending = {true, step.isFirst, step.isLast, tile_, sub, first, count, step.StripRows(), 0};
       pending.out = (step.token + step.row + sub * step.SubRows() + first) * tiling_.outTokenStride +
                     step.head * tiling_.outHeadStride;
       ++tile_;
@@ -134,7 +140,8 @@ class AttentionVector {
     uint32_t sub;
     uint32_t first;  // this core's rows of the tile
     uint32_t count;
-    uint64_t out;  // where they go
+    uint32_t strip;  // rows of this core that lie together in the part
+    uint64_t out;    // where they go
   };
 
   static constexpr uint32_t LATER = ATTENTION_RESULTS - 1;  // so many tiles a result is put together
@@ -168,16 +175,25 @@ class AttentionVector {
 
   // ---- weights ----
 
-  __aicore__ inline void WeighTile(const AttentionStep& step, uint32_t sub, uint32_t first, uint32_t count) {
+  __aicore__ inline void AnnounceWeights() {
+    AscendC::CrossCoreSetFlag<ATTENTION_CUBE_AND_VECTORS, PIPE_MTE3>(ATTENTION_WEIGHTS_READY);
+  }
+
+  // The rows' maxima in the blocks of keys so far.
+  __aicore__ inline AscendC::LocalTensor<float> Before(const AttentionStep& step) {
+    return step.isFirst ? At<float>(AttentionUb::NO_MAXIMA) : OfTile(AttentionUb::MAXIMA, tile_ - step.subs);
+  }
+
+  // Weights of rows `begin` to `end` of this core's, which begin at row `first` of the tile.
+  __aicore__ inline void WeighRows(const AttentionStep& step, uint32_t sub, uint32_t first, uint32_t begin,
+                                   uint32_t end) {
     const uint32_t pitch = step.Pitch();
     const uint32_t most = AttentionUb::CHUNK / pitch / 8 * 8;
-    const AscendC::LocalTensor<float> before =
-        step.isFirst ? At<float>(AttentionUb::NO_MAXIMA) : OfTile(AttentionUb::MAXIMA, tile_ - step.subs);
     // In floats; weights take the place of this core's scores, rows that are in UB already.
     const uint64_t tile = AttentionScoresAt(step, sub, tiling_) + first * pitch;
     // A short task's rows are one chunk.
-    for (uint32_t row = 0; row < count; row += most) {
-      const uint32_t rows = AttentionMin(most, count - row);
+    for (uint32_t row = begin; row < end; row += most) {
+      const uint32_t rows = AttentionMin(most, end - row);
       AscendC::LocalTensor<float> x = CopyIn(scoresGm_[tile + row * pitch], rows * pitch);
       TakeSign(x, rows * pitch);
       MaskKeys(x, rows, step.keys, pitch, MINUS_INFINITY);
@@ -186,7 +202,7 @@ class AttentionVector {
       } else {
         AscendC::LocalTensor<T> weights = AcquireOut();
         WeighPart(x, weights.template ReinterpretCast<float>(), OfTile(AttentionUb::MAXIMA, tile_)[row],
-                  OfTile(AttentionUb::SUMS, tile_)[row], before[row], rows, step.keys, pitch);
+                  OfTile(AttentionUb::SUMS, tile_)[row], Before(step)[row], rows, step.keys, pitch);
         AscendC::Cast(weights, x, AscendC::RoundMode::CAST_RINT, rows * pitch);
         AnnounceOut();
         ReleaseIn();
@@ -194,7 +210,6 @@ class AttentionVector {
         ReleaseOut();
       }
     }
-    if (!step.isShort && count > 0) Rescale(step, before, count);
   }
 
   // Weights of a short task, in two terms. Divided by their sum and rounded, the largest weight of a row
@@ -274,12 +289,11 @@ class AttentionVector {
   }
 
   // What the new maxima make of the earlier results and sums.
-  __aicore__ inline void Rescale(const AttentionStep& step, const AscendC::LocalTensor<float>& before,
-                                 uint32_t count) {
+  __aicore__ inline void Rescale(const AttentionStep& step, uint32_t count) {
     const int32_t rows = static_cast<int32_t>(count);
     AscendC::LocalTensor<float> factors = OfTile(AttentionUb::FACTORS, tile_);
     AscendC::LocalTensor<float> sums = OfTile(AttentionUb::SUMS, tile_);
-    AscendC::Sub(factors, before, OfTile(AttentionUb::MAXIMA, tile_), rows);
+    AscendC::Sub(factors, Before(step), OfTile(AttentionUb::MAXIMA, tile_), rows);
     AscendC::PipeBarrier<PIPE_V>();
     AscendC::Muls(factors, factors, magnitude_, rows);
     AscendC::PipeBarrier<PIPE_V>();
@@ -338,24 +352,40 @@ class AttentionVector {
     Pending& pending = pending_[tile % LATER];
     if (!pending.exists) return;
     pending.exists = false;
-    AscendC::CrossCoreWaitFlag(ATTENTION_RESULT_READY);
-    const uint32_t slot = part_++ % ATTENTION_RESULTS, rows = pending.count;
-    if (rows == 0) return;
-    const uint32_t count = rows * valueWidth_;
+    const uint32_t rows = pending.count;
     AscendC::LocalTensor<float> summed =
         At<float>(AttentionUb::SUMMED + pending.sub * AttentionUb::SUMMED_BYTES);
-    AscendC::LocalTensor<float> part =
-        CopyIn(partsGm_[slot * (tiling_.outBytes / sizeof(float)) + pending.first * valueWidth_], count);
-    if (pending.isFirst) {
-      AscendC::Muls(summed, part, 1.0f, static_cast<int32_t>(count));
-    } else {
+    if (!pending.isFirst && rows > 0) {
       math_.template Apply<false>(summed, OfTile(AttentionUb::FACTORS, pending.tile), rows, valueWidth_,
                                   valueWidth_);
-      AscendC::Add(summed, summed, part, static_cast<int32_t>(count));
+    }
+    AscendC::CrossCoreWaitFlag(ATTENTION_RESULT_READY);
+    const uint32_t slot = part_++ % ATTENTION_RESULTS;
+    if (rows == 0) return;
+    const int32_t count = static_cast<int32_t>(rows * valueWidth_);
+    const AscendC::LocalTensor<float> part = CopyPart(pending, slot);
+    if (pending.isFirst) {
+      AscendC::Muls(summed, part, 1.0f, count);
+    } else {
+      AscendC::Add(summed, summed, part, count);
     }
     AscendC::PipeBarrier<PIPE_V>();
     ReleaseIn();
     if (pending.isLast) StoreResult(pending, summed, rows);
+  }
+
+  // This core's rows of a part. It lies strip after strip, in each the first vector core's rows come first.
+  __aicore__ inline AscendC::LocalTensor<float> CopyPart(const Pending& pending, uint32_t slot) {
+    const AscendC::GlobalTensor<float> strips = partsGm_[slot * (tiling_.outBytes / sizeof(float))];
+    AscendC::LocalTensor<float> part = AcquireIn<float>();
+    for (uint32_t row = 0; row < pending.count; row += pending.strip) {
+      const uint32_t before = pending.first > row ? AttentionMin(pending.strip, pending.first - row) : 0;
+      const uint32_t rows = AttentionMin(pending.strip, pending.count - row);
+      AscendC::DataCopy(part[row * valueWidth_], strips[(2 * row + before) * valueWidth_],
+                        rows * valueWidth_);
+    }
+    AnnounceIn();
+    return part;
   }
 
   __aicore__ inline void StoreResult(const Pending& pending, const AscendC::LocalTensor<float>& summed,
