@@ -97,7 +97,7 @@ WINDOW_ATTENTION = [
     moved("window_attention", "FIX_M>(slot);", BEFORE_ITS_USE, "mmad.k = width_"),
     moved("window_attention", "WaitFlag<AscendC::HardEvent::FIX_M>(RESULT + static_cast", BEFORE_ITS_USE),
     moved("window_attention", "CrossCoreWaitFlag(ATTENTION_WEIGHTS_READY);", BEFORE_ITS_USE, "ValuesShort("),
-    moved("window_attention", "CrossCoreWaitFlag(ATTENTION_WEIGHTS_READY);", BEFORE_ITS_USE, "AcquireResult(rows)"),
+    moved("window_attention", "if (isFirst) AscendC::CrossCoreWaitFlag(ATTENTION_WEIGHTS_READY);", BEFORE_ITS_USE),
     moved("window_attention", "CrossCoreWaitFlag(ATTENTION_ROTATED);", BEFORE_ITS_USE),
     moved("window_attention", "WaitFlag<AscendC::HardEvent::MTE1_MTE2>(slot);", ONLY_WAITS),
     moved("window_attention", "WaitFlag<AscendC::HardEvent::M_MTE1>(L0_FREE + slot);", ONLY_WAITS),

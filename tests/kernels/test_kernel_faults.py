@@ -78,7 +78,7 @@ SCENARIOS = [
     patches("wide", 1, rows=20, columns=30, hidden=1500),
     patches("several rounds", 1, rows=1800, columns=200, hidden=1280),
     window("short segments", torch.bfloat16, lengths=(17, 30, 40, 33, 64), heads=4),
-    window("long segments", torch.float16, lengths=(1100, 150), heads=1, head_dim=32, opposed=8.0),
+    window("long segments", torch.float16, lengths=(1270, 150), heads=1, head_dim=32, opposed=8.0),
     window("full slots", torch.bfloat16, lengths=(1024,), heads=1, head_dim=128),
     fused("short segments", torch.bfloat16, lengths=(17, 30, 40, 33, 64)),
     fused("long segments", torch.float16, lengths=(300, 40), heads=2, head_dim=32, table_dtype=None, max_blocks=2),
