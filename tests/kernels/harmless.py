@@ -70,6 +70,7 @@ IN_ORDER = "the simulated pipe writes in order; CANN wants the barrier between c
 SPARE = "one buffer fewer: the queue's other one carries the rest"
 UNREAD = "the copy only brings weights into L2, nobody reads what arrives in UB"
 UNUSED = "these small cases leave the end of the buffer unused"
+HIDDEN = "a gap of the simulator: the instruction that writes these bytes reads them too, which hides the earlier read"
 
 
 def moved(op: str, line: str, why: str, after: str = "", first_only: bool = False) -> Harmless:
@@ -151,6 +152,8 @@ ROTARY_WINDOW_ATTENTION = [
     moved(ROTATE, "SyncAll<false>();", "it moves behind events of the core's own buffers", "ProcessCube() {"),
     moved(ROTATE, "SyncAll<false>();", "it moves behind events of the core's own buffers", "rotary.Process("),
     moved(ROTATE, BARRIER, BEFORE_ITS_USE, "Add(results_, results_, numbers_"),
+    moved(ROTATE, BARRIER, HIDDEN, "MultiplyPartners(results_"),
+    dropped(ROTATE, BARRIER, HIDDEN, "MultiplyPartners(results_"),
 ]
 
 # Text of the line, and of one before it.
