@@ -14,7 +14,6 @@ constexpr uint32_t kFloats = 8;   // of 32 bytes
 constexpr uint32_t kHalves = 16;  // likewise
 // A scale that q and k can share: neither overflows for it, nor loses digits to half's smallest numbers.
 constexpr float kLeastFolded = 1.0f / 16;
-constexpr int64_t kMaxStride = 65535;  // of Nd2NzParams, which v is loaded by
 
 WindowAttentionShape attention_of(const RotaryWindowAttentionShape& s) {
   WindowAttentionShape a{};
@@ -40,9 +39,9 @@ WindowAttentionShape attention_of(const RotaryWindowAttentionShape& s) {
 
 Launch<RotaryWindowAttentionTiling> tile_rotary_window_attention(const RotaryWindowAttentionShape& s,
                                                                  const Chip& chip) {
-  if (s.tokens > 1 && s.qkv_stride > kMaxStride)
+  if (s.tokens > 1 && s.qkv_stride > kMaxAttentionStride)
     no_tiling("rotary_window_attention: no tiling for qkv_stride " + std::to_string(s.qkv_stride) +
-              ": expected 0 to " + std::to_string(kMaxStride));
+              ": expected 0 to " + std::to_string(kMaxAttentionStride));
   const HeadLayout in = HeadLayout::make(s.dim, s.in_dim, s.interleaved);
   const HeadLayout out = HeadLayout::make(s.dim, s.out_dim, s.interleaved);
   const Launch<WindowAttentionTiling> attention = tile_padded_attention(attention_of(s), in, out, chip);

@@ -13,8 +13,7 @@ constexpr uint32_t kMaxKeys = 1024;        // of one softmax block: eight rows f
 constexpr uint32_t kRing = 3;              // tasks whose scores the workspace holds
 constexpr uint32_t kResults = 3;           // parts of long results, likewise
 constexpr uint32_t kSubs = 2;
-constexpr uint32_t kBurst = 512;        // bytes of GM: bursts that begin at a multiple are fastest
-constexpr uint64_t kMaxStride = 65535;  // of Nd2NzParams
+constexpr uint32_t kBurst = 512;  // bytes of GM: bursts that begin at a multiple are fastest
 constexpr uint64_t kMaxCount = INT32_MAX;
 
 uint32_t round_up(uint32_t value, uint32_t unit) {
@@ -40,8 +39,8 @@ WindowAttentionTiling describe(const WindowAttentionShape& s, const HeadLayout& 
   if (s.type != DType::kFloat16 && s.type != DType::kBFloat16)
     no_tiling("window_attention: no tiling for float32: expected float16 or bfloat16");
   t.tokens = check_size("tokens", s.tokens, 0, kMaxCount);
-  t.heads = check_size("heads", s.heads, 1, kMaxStride);
-  t.kvHeads = check_size("kv_heads", s.kv_heads, 1, kMaxStride);
+  t.heads = check_size("heads", s.heads, 1, kMaxAttentionStride);
+  t.kvHeads = check_size("kv_heads", s.kv_heads, 1, kMaxAttentionStride);
   if (s.heads % s.kv_heads)
     no_tiling("window_attention: no tiling for " + std::to_string(s.heads) + " heads over " +
               std::to_string(s.kv_heads) + ": expected a multiple");
@@ -50,9 +49,9 @@ WindowAttentionTiling describe(const WindowAttentionShape& s, const HeadLayout& 
   check_size("head size of v", v.padded, v.dim, kMaxHeadDim);
   check_size("head size of out", out.padded, out.dim, kMaxHeadDim);
   const uint64_t dim = t.dim, wide = std::max<uint64_t>(static_cast<uint64_t>(v.padded), 1);
-  t.qTokenStride = stride_of("token stride of q", s.q_token_stride, s.tokens, dim, kMaxStride);
-  t.kTokenStride = stride_of("token stride of k", s.k_token_stride, s.tokens, dim, kMaxStride);
-  t.vTokenStride = stride_of("token stride of v", s.v_token_stride, s.tokens, wide, kMaxStride);
+  t.qTokenStride = stride_of("token stride of q", s.q_token_stride, s.tokens, dim, kMaxAttentionStride);
+  t.kTokenStride = stride_of("token stride of k", s.k_token_stride, s.tokens, dim, kMaxAttentionStride);
+  t.vTokenStride = stride_of("token stride of v", s.v_token_stride, s.tokens, wide, kMaxAttentionStride);
   t.qHeadStride = stride_of("head stride of q", s.q_head_stride, s.heads, dim, kMaxCount);
   t.kHeadStride = stride_of("head stride of k", s.k_head_stride, s.kv_heads, dim, kMaxCount);
   t.vHeadStride = stride_of("head stride of v", s.v_head_stride, s.kv_heads, wide, kMaxCount);

@@ -25,6 +25,8 @@ struct WindowAttentionShape {
   float scale;
 };
 
+constexpr int64_t kMaxAttentionStride = 65535;  // of tokens in q, k and v: what Nd2NzParams takes
+
 // Blocks are cube cores, each with its two vector cores. Throws std::invalid_argument for what no tiling can
 // serve.
 Launch<WindowAttentionTiling> tile_window_attention(const WindowAttentionShape& shape, const Chip& chip);

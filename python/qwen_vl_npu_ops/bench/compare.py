@@ -76,7 +76,7 @@ def _timed(
     except ContendedError as error:
         return [_failed(case, name, str(error)) for name in functions]
     lines = [
-        _noted(line, "one call, too slow for rounds") if line.implementation in found.slow else line
+        noted(line, "one call, too slow for rounds") if line.implementation in found.slow else line
         for line in _lines(case, timings, bound)
     ]
     if check:
@@ -94,7 +94,7 @@ def on_sim(case: Case, chip: str, l2: str, *, check: bool) -> list[Line]:
     assert record.bound_us is not None  # of every operator here
     bound = 1e-6 * record.bound_us
     ours, roofline = _lines(case, {OURS: estimated(1e-6 * record.time_us), ROOFLINE: estimated(bound)}, bound)
-    found = [ours, _noted(roofline, f"bound by {record.bound_by}")]
+    found = [ours, noted(roofline, f"bound by {record.bound_by}")]
     return _with_errors(case, found, {OURS: lambda: got}) if check else found
 
 
@@ -132,6 +132,11 @@ def sort(functions: Functions, clock: Clock) -> Sorted:
 def estimated(seconds: float) -> Timing:
     """A time that was worked out, without spread."""
     return Timing(seconds, seconds, seconds, 1, 0)
+
+
+def noted(row: Line, note: str) -> Line:
+    """`row` with one more remark, if there is one."""
+    return dataclasses.replace(row, note="; ".join(filter(None, (row.note, note))))
 
 
 def reason(error: Exception) -> str:
@@ -173,30 +178,26 @@ def _failed(case: Case, name: str, note: str) -> Line:
     return Line(implementation=name, ours=name == OURS, timing=None, note=note, **_labels(case))
 
 
-def _noted(line: Line, note: str) -> Line:
-    return dataclasses.replace(line, note=note)
-
-
 def _with_errors(case: Case, found: list[Line], functions: Mapping[str, Callable[[], Any]]) -> list[Line]:
     """Add what each result is off; ours also by the rule that tests hold it to."""
     expected = case.double().composition()
     peers = case.composition()
     return [
-        dataclasses.replace(row, **_errors(row, functions, expected, peers)) if row.implementation in functions else row
+        _with_error(row, functions[row.implementation](), expected, peers) if row.implementation in functions else row
         for row in found
     ]
 
 
-def _errors(row: Line, functions: Mapping[str, Callable[[], Any]], expected: Results, peers: Results) -> dict[str, Any]:
-    value = functions[row.implementation]()
+def _with_error(row: Line, value: Any, expected: Results, peers: Results) -> Line:
     got = tuple(x.cpu() for x in as_tuple(value))
     if [x.shape for x in got] != [x.shape for x in expected]:
-        return {}  # a copy of the bytes
+        return row  # a copy of the bytes
     rms, cosine = rms_and_cosine(got, expected)
+    row = dataclasses.replace(row, rms_error=rms, cosine=cosine)
     if not row.ours:
-        return {"rms_error": rms, "cosine": cosine}
+        return row
     found = [accuracy.compare(*three) for three in zip(got, expected, peers, strict=True)]
     worst = max(comparison.worst_ratio for comparison in found)
     over = sum(comparison.failures for comparison in found)
     note = f"{over} of {sum(x.count for x in found)} elements are off by more than twice torch's error" if over else ""
-    return {"rms_error": rms, "cosine": cosine, "worst": worst if math.isfinite(worst) else None, "note": note}
+    return noted(dataclasses.replace(row, worst=worst if math.isfinite(worst) else None), note)

@@ -17,7 +17,7 @@ from ..nn import AscendQwen2_5_VisionTransformer
 from ..plan import VisionPlan
 from . import memory, peers, stages, towers, work
 from .cases import Batch
-from .compare import DTYPE_NAMES, OURS, line, reason, rms_and_cosine
+from .compare import DTYPE_NAMES, OURS, line, noted, reason, rms_and_cosine
 from .record import Line, Peaks, Stage, Timing, Work
 from .timing import CONTENDED, TRIES, Clock, ContendedError, SystemClock, interleave, sample, summarise
 from .towers import Compiled, Gemms, Runner, Timed
@@ -104,7 +104,7 @@ class Comparison:
         found.lines += [
             Line(implementation=name, ours=name == OURS, timing=None, note=note, **self._labels(batch))
             if name not in timings
-            else _noted(self._line(name, timings, timed, batch, plan, peaks), note)
+            else noted(self._line(name, timings, timed, batch, plan, peaks), note)
             for name, note in notes.items()
         ]
         if options.check:
@@ -149,7 +149,7 @@ class Comparison:
         deep = {key: self._at_full_depth(timed[key], timings[key]) for key in (name, OURS, GEMMS) if key in timings}
         seconds, ours, gemms = (deep.get(key) for key in (name, OURS, GEMMS))
         if seconds is None or ours is None:
-            return _noted(found, f"x ours is of the {self._ours.config.depth} layers that run")
+            return noted(found, f"x ours is of the {self._ours.config.depth} layers that run")
         over = None if gemms is None else seconds / gemms
         return dataclasses.replace(found, at_full_depth=seconds, times_ours=seconds / ours, over_gemms=over)
 
@@ -178,9 +178,7 @@ class Comparison:
         implementation, threads = self._theirs.get(row.implementation), torch.get_num_threads()
         size = memory.transient(implementation, batch.grids, self._ours.config, row.dtype, threads)
         return (
-            _noted(row, "its memory could not be measured")
-            if size is None
-            else dataclasses.replace(row, transient=size)
+            noted(row, "its memory could not be measured") if size is None else dataclasses.replace(row, transient=size)
         )
 
     # ---- stages ----
@@ -238,10 +236,6 @@ def measure(
 def _keep(functions: Iterable[Timed]) -> None:
     for function in functions:
         function.keep()
-
-
-def _noted(row: Line, note: str) -> Line:
-    return dataclasses.replace(row, note="; ".join(filter(None, (row.note, note))))
 
 
 def _counts(ways: Iterable[str]) -> str:

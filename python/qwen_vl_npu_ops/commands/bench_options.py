@@ -6,15 +6,16 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from ..bench.record import Report
 from ..bench.timing import CONTENDED
-from . import bench, bench_tables
 from .options import DTYPES, check_picture, exit_on_failure, in_a_folder, one_of
+
+if TYPE_CHECKING:
+    from ..bench.record import Report
 
 app = typer.Typer(
     name="bench",
@@ -69,7 +70,7 @@ def peaks_command(threads: Threads = None, as_json: AsJson = False) -> None:
     Multiply-adds and exponentials with the instruction set that the operators run on, dot products of bf16 and
     int8 where the machine has them, and a copy of more than the caches hold.
     """
-    _show(lambda: bench.run_peaks(threads), as_json, None)
+    _show(lambda bench: bench.run_peaks(threads), as_json, None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,25 +131,27 @@ class TowerOptions(Common):
     ] = False
 
 
-def _add_command(name: str, options: type[Any], run: Callable[[Any], Report]) -> None:
+def _add_command(name: str, options: type[Any], run: Callable[[Any, Any], Report]) -> None:
     """A command whose options are the fields of a dataclass, and whose help is its docstring."""
 
     def command(**given: Any) -> None:
         asked = options(**given)
-        _show(lambda: run(asked), asked.as_json, asked.plot)
+        _show(lambda bench: run(bench, asked), asked.as_json, asked.plot)
 
     command.__doc__ = options.__doc__
     command.__signature__ = inspect.signature(options, eval_str=True)  # type: ignore[attr-defined]  # what typer reads
     app.command(name)(command)
 
 
-def _show(run: Callable[[], Report], as_json: bool, plot: Path | None) -> None:
+def _show(run: Callable[[Any], Report], as_json: bool, plot: Path | None) -> None:
     """Run, draw, print; a ValueError is a wrong command line."""
+    from . import bench, bench_tables  # the harness, which no other command loads
+
     with exit_on_failure():
         if plot is not None:
             check_picture(plot, "bench")
         try:
-            report = run()
+            report = run(bench)
         except ValueError as error:
             raise typer.BadParameter(" ".join(str(error).split())) from None
         if plot is not None:
@@ -159,5 +162,5 @@ def _show(run: Callable[[], Report], as_json: bool, plot: Path | None) -> None:
             bench_tables.print_report(report, Console())
 
 
-_add_command("ops", OpsOptions, bench.run_ops)
-_add_command("tower", TowerOptions, bench.run_tower)
+_add_command("ops", OpsOptions, lambda bench, asked: bench.run_ops(asked))
+_add_command("tower", TowerOptions, lambda bench, asked: bench.run_tower(asked))
